@@ -22,10 +22,8 @@ from mux_async.emulator._settings import (
     WebhookRetries,
     WebhookSettings,
 )
+from mux_async.emulator.faults._faults import Fault, Faults, WebhookFault, WebhookFaults, WorkFault, WorkFaults
 from mux_async.emulator.faults._faults_file import read_faults_file
-from mux_async.emulator.faults._request_faults import Fault, Faults
-from mux_async.emulator.faults._webhook_faults import WebhookFault, WebhookFaults
-from mux_async.emulator.faults._work_faults import WorkFault, WorkFaults
 from mux_async.emulator.frontends._transport import EmulatorTransport
 from mux_async.emulator.http._messages import Request, Response
 from mux_async.emulator.media._probe import InputProblem, MediaInfo, MediaSource, Probe, synthetic_probe

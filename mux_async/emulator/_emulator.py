@@ -31,18 +31,15 @@ from mux_async.emulator.data._dataset_cache import DatasetCache
 from mux_async.emulator.data._exports import PREFIX as EXPORTS_PREFIX
 from mux_async.emulator.data._exports import download
 from mux_async.emulator.data._routes import OPERATIONS
-from mux_async.emulator.faults._request_faults import Faults
-from mux_async.emulator.faults._webhook_faults import WebhookFaults
-from mux_async.emulator.faults._work_faults import WorkFaults
+from mux_async.emulator.faults._faults import Faults, WebhookFaults, WorkFaults
 from mux_async.emulator.http._messages import ApiError, Request, Response, not_found
 from mux_async.emulator.playback._hosts import answer_host
 from mux_async.emulator.resources import _uploads
 from mux_async.emulator.resources._upload_storage import StorageSink
 from mux_async.emulator.routing._auth import WHOAMI, authenticate, authorize, whoami
 from mux_async.emulator.routing._exchange import Arrival, BodyCollector, BodyDiscarder, ConnectionCutError, Exchange, Sink
-from mux_async.emulator.routing._query_checks import checked
 from mux_async.emulator.routing._rate_limits import RateLimiter, bucket_of
-from mux_async.emulator.routing._router import ApiCall, Router
+from mux_async.emulator.routing._router import ApiCall, Router, checked
 from mux_async.emulator.state._media_orders import forget
 from mux_async.emulator.state._records import Delivery, WebhookEvent
 from mux_async.emulator.state._serialization import origin_of

@@ -14,17 +14,19 @@ import attrs
 import orjson
 
 from mux_async import __version__
-from mux_async.emulator.control import _handles, _page_calls
+from mux_async.emulator.control import _handles
+from mux_async.emulator.faults._faults import Faults, WebhookFaults, WorkFaults
 from mux_async.emulator.faults._faults_file import read_faults, read_webhook_faults, read_work_faults
-from mux_async.emulator.faults._request_faults import Faults
 from mux_async.emulator.http._messages import Request, Response, invalid, json_response, no_content, not_found
-from mux_async.emulator.live import _spaces
-from mux_async.emulator.resources import _shots, _usage
+from mux_async.emulator.live import _encoders, _spaces
+from mux_async.emulator.resources import _shots, _uploads, _usage
 from mux_async.emulator.robots import _effects
 from mux_async.emulator.routing._exchange import Arrival
+from mux_async.emulator.routing._router import ApiCall
 from mux_async.emulator.state._records import Delivery
-from mux_async.emulator.state._state import State
+from mux_async.emulator.state._state import Environment, Json, LiveStream, State
 from mux_async.emulator.validation._validation import BOOLEAN, STRING, choice, members, validated
+from mux_async.emulator.webhooks._events import asset_warning
 
 CONTROL_PREFIX = "_emulator"
 """First part of the path."""
@@ -42,7 +44,8 @@ class ControlCall:
     body: bytes = b""
 
 
-Handler: TypeAlias = Callable[[ControlCall], Response]
+Handler: TypeAlias = Callable[[ControlCall], Response | None]
+"""Returns the response; ``None`` stands for a 204."""
 
 
 def is_download(request: Request) -> bool:
@@ -51,17 +54,14 @@ def is_download(request: Request) -> bool:
 
 
 def control(call: ControlCall, body: bytes) -> Response:
-    """Respond to a request below ``/_emulator``.
-
-    Raises:
-        ApiError: 400, 404 or 412.
-    """
+    """Respond to a request below ``/_emulator``. Raises `ApiError` (400, 404 or 412)."""
     parts = call.request.segments[1:]
     for (method, template), handler in _HANDLERS.items():
         names = template.split("/")
         fits = len(names) == len(parts) and all(name in {"*", part} for name, part in zip(names, parts, strict=True))
         if fits and method == call.request.method:
-            return handler(attrs.evolve(call, body=body))
+            response = handler(attrs.evolve(call, body=body))
+            return no_content() if response is None else response
     raise not_found()
 
 
@@ -74,7 +74,7 @@ def _arrivals(call: ControlCall) -> Response:
     return json_response(200, {"arrivals": [attrs.asdict(arrival) for arrival in ordered]})
 
 
-def _uploads(call: ControlCall) -> Response:
+def _list_uploads(call: ControlCall) -> Response:
     uploads = [
         {
             "id": upload.id,
@@ -91,7 +91,15 @@ def _uploads(call: ControlCall) -> Response:
 
 
 def _open_upload(call: ControlCall) -> Response:
-    return _page_calls.open_upload(call.state, call.request, call.body)
+    """Create a direct upload as the API does, but without a token and its rate limit: by default in the first environment, public."""
+    schema = members(environment=STRING, title={"type": "string", "maxLength": 512}, policy=choice("public", "signed"))
+    given = validated(call.body, schema)
+    environment = _handles.environment_named(call.state, given.get("environment"))
+    settings: Json = {"playback_policies": [given.get("policy", "public")]}
+    if given.get("title"):
+        settings["meta"] = {"title": given["title"]}
+    body = orjson.dumps({"new_asset_settings": settings})
+    return _uploads.create(ApiCall(call.request, body, {}, call.state, environment))
 
 
 def _events(call: ControlCall) -> Response:
@@ -132,119 +140,75 @@ def _delivery(delivery: Delivery) -> Mapping[str, Any]:
     }
 
 
-def _json(body: bytes) -> object:
-    try:
-        return orjson.loads(body)
-    except ValueError:
-        raise invalid("The request body is not valid JSON") from None
+FaultList: TypeAlias = Faults | WebhookFaults | WorkFaults
 
 
-def _add_webhook_faults(call: ControlCall) -> Response:
-    try:
-        call.state.webhook_faults.add(*read_webhook_faults(_json(call.body)))
-    except ValueError as error:
-        raise invalid(str(error)) from error
-    return no_content()
+def _adding(read: Callable[[object], list[Any]], faults: Callable[[ControlCall], FaultList]) -> Handler:
+    def handle(call: ControlCall) -> None:
+        try:
+            given = orjson.loads(call.body)
+        except ValueError:
+            raise invalid("The request body is not valid JSON") from None
+        try:
+            faults(call).add(*read(given))
+        except ValueError as error:
+            raise invalid(str(error)) from error
+
+    return handle
 
 
-def _clear_webhook_faults(call: ControlCall) -> Response:
-    call.state.webhook_faults.clear()
-    return no_content()
-
-
-def _add_work_faults(call: ControlCall) -> Response:
-    try:
-        call.state.work_faults.add(*read_work_faults(_json(call.body)))
-    except ValueError as error:
-        raise invalid(str(error)) from error
-    return no_content()
-
-
-def _clear_work_faults(call: ControlCall) -> Response:
-    call.state.work_faults.clear()
-    return no_content()
-
-
-def _add_faults(call: ControlCall) -> Response:
-    try:
-        call.faults.add(*read_faults(_json(call.body)))
-    except ValueError as error:
-        raise invalid(str(error)) from error
-    return no_content()
-
-
-def _clear_faults(call: ControlCall) -> Response:
-    call.faults.clear()
-    return no_content()
-
-
-def _connect(call: ControlCall) -> Response:
+def _connect(call: ControlCall) -> None:
     given = validated(call.body, members(protocol=choice("rtmp", "srt"), silent=BOOLEAN))
     protocol, silent = given.get("protocol", "rtmp"), given.get("silent", False)
-    _handles.connect_encoder(call.state, call.request.segments[2], protocol=protocol, silent=silent)
-    return no_content()
+    _encoders.connect(call.state, *_stream(call), protocol=protocol, silent=silent)
 
 
-def _disconnect(call: ControlCall) -> Response:
-    _handles.disconnect_encoder(call.state, call.request.segments[2])
-    return no_content()
+def _stream(call: ControlCall) -> tuple[Environment, LiveStream]:
+    return _handles.find_stream(call.state, call.request.segments[2])
 
 
-def _fail_target(call: ControlCall) -> Response:
+def _disconnect(call: ControlCall) -> None:
+    _encoders.disconnect(call.state, *_stream(call))
+
+
+def _fail_target(call: ControlCall) -> None:
     severity = validated(call.body, members(severity=choice("normal", "fatal"))).get("severity", "normal")
-    _handles.fail_target(call.state, call.request.segments[2], call.request.segments[4], severity)
-    return no_content()
+    _encoders.fail_target(call.state, *_stream(call), call.request.segments[4], severity)
 
 
-def _update_target(call: ControlCall) -> Response:
+def _update_target(call: ControlCall) -> None:
     changes = validated(call.body, members(url=STRING, stream_key=STRING, passthrough=STRING))
     known: dict[str, str] = {name: changes[name] for name in ("url", "stream_key", "passthrough") if name in changes}
-    _handles.update_target(call.state, call.request.segments[2], call.request.segments[4], known)
-    return no_content()
+    _encoders.update_target(call.state, *_stream(call), call.request.segments[4], known)
 
 
-def _warn(call: ControlCall) -> Response:
+def _warn(call: ControlCall) -> None:
     given = validated(call.body, members(type=STRING, message=STRING))
-    said = given.get("type", "custom_slate_unavailable"), given.get("message", "Something is odd")
-    _handles.warn(call.state, call.request.segments[2], *said)
-    return no_content()
+    warning = given.get("type", "custom_slate_unavailable"), given.get("message", "Something is odd")
+    asset_warning(call.state, *call.state.find_asset(call.request.segments[2]), *warning)
 
 
-def _announce_traffic(call: ControlCall) -> Response:
+def _announce_traffic(call: ControlCall) -> None:
     given = validated(call.body, members(threshold={"type": "number", "minimum": 0}, environment=STRING))
-    _handles.announce_traffic(call.state, given.get("environment"), given.get("threshold", 0.0))
-    return no_content()
+    environment = _handles.environment_named(call.state, given.get("environment"))
+    _usage.announce_traffic(call.state, environment, given.get("threshold", 0.0))
 
 
-def _accept_robots_terms(call: ControlCall) -> Response:
+def _accept_robots_terms(call: ControlCall) -> None:
     _handles.accept_robots_terms(call.state, validated(call.body, members(environment=STRING)).get("environment"))
-    return no_content()
 
 
-def _join(call: ControlCall) -> Response:
-    _spaces.join(
-        call.state,
-        call.request.segments[2],
-        validated(call.body, members(["participant"], participant=STRING))["participant"],
-    )
-    return no_content()
+def _participant(change: Callable[[State, str, str], None]) -> Handler:
+    def handle(call: ControlCall) -> None:
+        body = validated(call.body, members(["participant"], participant=STRING))
+        change(call.state, call.request.segments[2], body["participant"])
 
-
-def _leave(call: ControlCall) -> Response:
-    _spaces.leave(
-        call.state,
-        call.request.segments[2],
-        validated(call.body, members(["participant"], participant=STRING))["participant"],
-    )
-    return no_content()
+    return handle
 
 
 def _manifest(call: ControlCall) -> Response:
-    wanted = call.request.segments[2].removesuffix(".json")
-    for environment in call.state.environments.values():
-        if wanted in environment.assets:
-            return json_response(200, _shots.manifest(environment.assets[wanted]))
-    raise not_found()
+    _, asset = call.state.find_asset(call.request.segments[2].removesuffix(".json"))
+    return json_response(200, _shots.manifest(asset))
 
 
 def _robot_file(call: ControlCall) -> Response:
@@ -255,26 +219,20 @@ def _export(call: ControlCall) -> Response:
     return _usage.download_export(call.request, call.state)
 
 
-def _reset(call: ControlCall) -> Response:
-    call.reset()
-    return no_content()
-
-
+_FAULTS: Mapping[str, tuple[Callable[[object], list[Any]], Callable[[ControlCall], FaultList]]] = {
+    "faults": (read_faults, lambda call: call.faults),
+    "webhooks/faults": (read_webhook_faults, lambda call: call.state.webhook_faults),
+    "work/faults": (read_work_faults, lambda call: call.state.work_faults),
+}
 _HANDLERS: Mapping[tuple[str, str], Handler] = {
     ("GET", "health"): _health,
     ("GET", "arrivals"): _arrivals,
-    ("GET", "uploads"): _uploads,
+    ("GET", "uploads"): _list_uploads,
     ("POST", "uploads"): _open_upload,
     ("GET", "events"): _events,
     ("GET", "events/*"): _one_event,
     ("GET", "deliveries/*"): _one_delivery,
     ("GET", "webhooks"): _deliveries,
-    ("POST", "webhooks/faults"): _add_webhook_faults,
-    ("DELETE", "webhooks/faults"): _clear_webhook_faults,
-    ("POST", "work/faults"): _add_work_faults,
-    ("DELETE", "work/faults"): _clear_work_faults,
-    ("POST", "faults"): _add_faults,
-    ("DELETE", "faults"): _clear_faults,
     ("POST", "live-streams/*/connect"): _connect,
     ("POST", "live-streams/*/disconnect"): _disconnect,
     ("POST", "live-streams/*/simulcast-targets/*/fail"): _fail_target,
@@ -282,10 +240,12 @@ _HANDLERS: Mapping[tuple[str, str], Handler] = {
     ("POST", "assets/*/warning"): _warn,
     ("POST", "delivery/high-traffic"): _announce_traffic,
     ("POST", "robots/terms"): _accept_robots_terms,
-    ("POST", "spaces/*/join"): _join,
-    ("POST", "spaces/*/leave"): _leave,
+    ("POST", "spaces/*/join"): _participant(_spaces.join),
+    ("POST", "spaces/*/leave"): _participant(_spaces.leave),
     ("GET", "shots/*"): _manifest,
     ("GET", "robots/*/*"): _robot_file,
     ("GET", "usage-exports/*/*"): _export,
-    ("POST", "reset"): _reset,
+    ("POST", "reset"): lambda call: call.reset(),
+    **{("POST", path): _adding(*of) for path, of in _FAULTS.items()},
+    **{("DELETE", path): lambda call, faults=faults: faults(call).clear() for path, (_, faults) in _FAULTS.items()},
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 from mux_async.emulator.http._messages import ApiError, invalid, not_found
@@ -19,11 +19,7 @@ Severity: TypeAlias = Literal["normal", "fatal"]
 
 
 def find_stream(state: State, key: str) -> tuple[Environment, LiveStream]:
-    """Return the live stream with this id or stream key, of any environment.
-
-    Raises:
-        ApiError: 404, there is none.
-    """
+    """Return the live stream with this id or stream key, of any environment. Raises `ApiError` (404): there is none."""
     for environment in state.environments.values():
         for stream in environment.live_streams.values():
             if key in {stream.id, stream.stream_key}:
@@ -31,50 +27,18 @@ def find_stream(state: State, key: str) -> tuple[Environment, LiveStream]:
     raise not_found()
 
 
-def connect_encoder(state: State, key: str, *, protocol: Protocol = "rtmp", silent: bool = False) -> None:
-    """See `LiveHandle.connect`."""
-    _encoders.connect(state, *find_stream(state, key), protocol=protocol, silent=silent)
-
-
-def disconnect_encoder(state: State, key: str) -> None:
-    """See `LiveHandle.disconnect`."""
-    _encoders.disconnect(state, *find_stream(state, key))
-
-
-def fail_target(state: State, key: str, target_id: str, severity: Severity) -> None:
-    """See `LiveHandle.fail_target`."""
-    _encoders.fail_target(state, *find_stream(state, key), target_id, severity)
-
-
-def update_target(state: State, key: str, target_id: str, changes: Mapping[str, str]) -> None:
-    """See `LiveHandle.update_target`."""
-    _encoders.update_target(state, *find_stream(state, key), target_id, changes)
-
-
-def warn(state: State, asset_id: str, type: str, message: str) -> None:
-    """See `AssetHandle.warn`."""
-    for environment in state.environments.values():
-        if asset_id in environment.assets:
-            asset_warning(state, environment, environment.assets[asset_id], type, message)
-            return
-    raise not_found()
+def environment_named(state: State, name: str | None) -> Environment:
+    """Return the environment of this name, the first for ``None``. Raises `ApiError` (400)."""
+    name = next(iter(state.environments)) if name is None else name
+    if name not in state.environments:
+        raise invalid(f"environment must be one of {', '.join(state.environments)}")
+    return state.environments[name]
 
 
 def accept_robots_terms(state: State, name: str | None) -> None:
     """See `Emulator.accept_robots_terms`."""
-    if name is not None and name not in state.environments:
-        raise invalid(f"environment must be one of {', '.join(state.environments)}")
-    for environment in state.environments.values():
-        if name in {None, environment.name}:
-            environment.has_robots_terms = True
-
-
-def announce_traffic(state: State, name: str | None, threshold: float) -> None:
-    """See `AssetHandle.announce_traffic`."""
-    name = next(iter(state.environments)) if name is None else name
-    if name not in state.environments:
-        raise invalid(f"environment must be one of {', '.join(state.environments)}")
-    _usage.announce_traffic(state, state.environments[name], threshold)
+    for environment in state.environments.values() if name is None else [environment_named(state, name)]:
+        environment.has_robots_terms = True
 
 
 def _asked(perform: Perform, handler: Callable[[State], None]) -> None:
@@ -101,19 +65,21 @@ class LiveHandle:
             protocol: How it sends.
             silent: Whether it sends nothing; Mux disconnects it after five minutes.
         """
-        _asked(self._perform, lambda state: connect_encoder(state, stream, protocol=protocol, silent=silent))
+        _asked(
+            self._perform, lambda state: _encoders.connect(state, *find_stream(state, stream), protocol=protocol, silent=silent)
+        )
 
     def disconnect(self, stream: str) -> None:
         """Let the encoder drop out; the stream is idle when its reconnect window is over."""
-        _asked(self._perform, lambda state: disconnect_encoder(state, stream))
+        _asked(self._perform, lambda state: _encoders.disconnect(state, *find_stream(state, stream)))
 
     def fail_target(self, stream: str, target_id: str, *, severity: Severity = "normal") -> None:
         """Let a simulcast target that is being sent to fail."""
-        _asked(self._perform, lambda state: fail_target(state, stream, target_id, severity))
+        _asked(self._perform, lambda state: _encoders.fail_target(state, *find_stream(state, stream), target_id, severity))
 
     def update_target(self, stream: str, target_id: str, **changes: str) -> None:
         """Change the ``url``, ``stream_key`` or ``passthrough`` of a simulcast target: an event tells of it, and no operation does it."""
-        _asked(self._perform, lambda state: update_target(state, stream, target_id, changes))
+        _asked(self._perform, lambda state: _encoders.update_target(state, *find_stream(state, stream), target_id, changes))
 
 
 class AssetHandle:
@@ -124,7 +90,7 @@ class AssetHandle:
 
     def warn(self, asset_id: str, *, type: str = "custom_slate_unavailable", message: str = "Something is odd") -> None:
         """Send ``video.asset.warning``: something is wrong that does not keep the asset from being played."""
-        _asked(self._perform, lambda state: warn(state, asset_id, type, message))
+        _asked(self._perform, lambda state: asset_warning(state, *state.find_asset(asset_id), type, message))
 
     def announce_traffic(self, *, threshold: float = 0.0, environment: str | None = None) -> None:
         """Send ``video.delivery.high_traffic`` about what was played since the last full hour began.
@@ -136,7 +102,7 @@ class AssetHandle:
         Raises:
             ValueError: Nothing was delivered so often, or there is no such environment.
         """
-        _asked(self._perform, lambda state: announce_traffic(state, environment, threshold))
+        _asked(self._perform, lambda state: _usage.announce_traffic(state, environment_named(state, environment), threshold))
 
 
 class SpaceHandle:

@@ -88,11 +88,7 @@ def as_text(value: object) -> str | None:
 
 @cache
 def value_of(dimension: str) -> Callable[[View], str | None]:
-    """Return what reads a dimension of a view, as text; a trace reads as its list: ``[a,b]``.
-
-    Raises:
-        KeyError: There is no such dimension.
-    """
+    """Return what reads a dimension of a view, as text; a trace reads as its list: ``[a,b]``. Raises `KeyError` for an unknown one."""
     if dimension not in DIMENSIONS:
         raise KeyError(dimension)
     read = field(_FIELDS.get(dimension, dimension))
@@ -103,11 +99,7 @@ def value_of(dimension: str) -> Callable[[View], str | None]:
 
 @cache
 def elements_of(dimension: str) -> Callable[[View], tuple[str, ...]]:
-    """Return what reads the elements of a trace dimension, in order.
-
-    Raises:
-        KeyError: There is no such trace dimension.
-    """
+    """Return what reads the elements of a trace dimension, in order. Raises `KeyError`: there is no such trace dimension."""
     if dimension not in TRACES:
         raise KeyError(dimension)
     return field(dimension)

@@ -62,11 +62,7 @@ def _list_views(request: DataRequest) -> Response:
 
 
 def download(request: Request, state: State, dataset_cache: DatasetCache) -> Response:
-    """Answer a GET of an address that a list gave out.
-
-    Raises:
-        ApiError: 403 for a wrong or expired signature, 404 for a day or an environment without a file.
-    """
+    """Answer a GET of a signed URL of an export; raise `ApiError` (403 or 404) if there is no such file, or the signature is not valid."""
     check_signed_url(request, state)
     environment_id, name = request.segments[-2:]
     match = _NAME.fullmatch(name)

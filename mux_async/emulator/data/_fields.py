@@ -15,11 +15,7 @@ Getter = Callable[[View], Any]
 
 @cache
 def field(name: str) -> Getter:
-    """Return what reads the field *name* of a view. Times are epoch milliseconds, shares and scores numbers.
-
-    Raises:
-        KeyError: There is no such field.
-    """
+    """Return what reads a field of a view, or raise `KeyError`. Times are epoch milliseconds, shares and scores numbers."""
     if name in _DERIVED:
         return _DERIVED[name]()
     if name in ALWAYS_NULL:

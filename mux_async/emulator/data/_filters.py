@@ -37,13 +37,7 @@ _RELATIONS: Mapping[str, Callable[[float, float], bool]] = {
 
 @attrs.frozen
 class Condition:
-    """One filter.
-
-    Attributes:
-        dimension: Which.
-        sign: ``""`` keeps, ``!`` drops, ``+`` wants an element of a trace, ``-`` forbids it.
-        value: Text of the value, an element, or a list in brackets; `EMPTY` for none.
-    """
+    """One filter. Its *sign* is ``""`` to keep, ``!`` to drop, ``+`` to want an element of a trace, ``-`` to forbid it."""
 
     dimension: str
     sign: str
@@ -58,11 +52,7 @@ class Condition:
 def parse_filter(
     text: str, dimensions: Sequence[str] = DIMENSIONS, name: str = "filters[]", *, traces: bool = True
 ) -> Condition:
-    """Read a filter; *dimensions* are those that may be named.
-
-    Raises:
-        ApiError: 400.
-    """
+    """Read a filter; *dimensions* are those that may be named. Raises `ApiError` (400)."""
     match = _FILTER.fullmatch(text)
     if match is None:
         raise invalid(f'{name} must look like dimension:value or !dimension:value, not "{text[:80]}"')
@@ -80,11 +70,7 @@ def parse_filter(
 
 
 def parse_metric_filter(text: str) -> Test:
-    """Read a filter by a metric; views without a value never match.
-
-    Raises:
-        ApiError: 400.
-    """
+    """Read a filter by a metric; views without a value never match. Raises `ApiError` (400)."""
     match = _METRIC_FILTER.fullmatch(text)
     if match is None:
         raise invalid(f'metric_filters[] must look like metric>=number, not "{text[:80]}"')

@@ -16,11 +16,9 @@ T = TypeVar("T")
 
 @attrs.frozen
 class Group:
-    """The views with one value of a dimension, measured.
+    """The views with one value of a dimension (``None``: without one), measured.
 
-    Attributes:
-        value: ``None`` for views without one.
-        harm: By how much the views of the group pull the metric to its bad side: distance from the overall value, times views.
+    *harm* is the distance from the overall value to the bad side, times views.
     """
 
     value: str | None

@@ -124,14 +124,7 @@ def reader(metric: str) -> Reader:
 
 @attrs.frozen
 class Measured:
-    """A metric over some views.
-
-    Attributes:
-        value: ``None`` when no view takes part.
-        views: How many take part.
-        watch_time: Of those, milliseconds.
-        playing_time: Of those, milliseconds.
-    """
+    """A metric over those of some views that take part; the times are sums of theirs, in milliseconds."""
 
     value: float | None
     views: int

@@ -32,14 +32,7 @@ _BUCKETS = ((0, 100), (100, 500), (500, 1000), (1000, 2000), (2000, 5000), (5000
 
 @attrs.frozen
 class _Moment:
-    """The views at one moment.
-
-    Attributes:
-        watching: Past their first frame, and not over.
-        starting: Not there yet.
-        recent: That began or ended within the minute before.
-        stalled: How many of those watching stand still.
-    """
+    """The views at one moment: *watching* have shown a frame, *starting* have not, *recent* began or ended within the minute before."""
 
     watching: Sequence[View]
     starting: Sequence[View]

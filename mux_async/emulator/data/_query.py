@@ -66,19 +66,11 @@ class Parameters:
         return self._last.get(name) or None
 
     def whole(self, name: str, default: int, minimum: int = 1) -> int:
-        """Return a whole number.
-
-        Raises:
-            ApiError: 400.
-        """
+        """Return a whole number. Raises `ApiError` (400)."""
         return whole_parameter(self._last, name, default, minimum)
 
     def choice(self, name: str, allowed: Sequence[str], default: str) -> str:
-        """Return one of *allowed*.
-
-        Raises:
-            ApiError: 400.
-        """
+        """Return one of *allowed*. Raises `ApiError` (400)."""
         value = self.text(name)
         if value is not None and value not in allowed:
             raise invalid(f"{name} must be one of {', '.join(allowed)}")
@@ -95,20 +87,12 @@ class Parameters:
         return self.choice("order_direction", DIRECTIONS, default) == "desc"
 
     def page(self, rows: Sequence[T], *, default: int = 25, maximum: int = MAX_LIMIT) -> list[T]:
-        """Cut out the page that was asked for. More than *maximum* counts as the maximum; past the end a page is empty.
-
-        Raises:
-            ApiError: 400.
-        """
+        """Return the requested page. More than *maximum* counts as the maximum; past the end a page is empty. Raises `ApiError` (400)."""
         number, limit = self.whole("page", 1), min(maximum, self.whole("limit", default))
         return list(rows[(number - 1) * limit : number * limit])
 
     def timeframe(self, now: int, default: int = DAY) -> Timeframe:
-        """Return the period: two times, a span up to *now* (epoch seconds), or the last *default* seconds.
-
-        Raises:
-            ApiError: 400.
-        """
+        """Return the period: two times, a span up to *now* (epoch seconds), or the last *default* seconds. Raises `ApiError` (400)."""
         given = self.list_of("timeframe")
         if not given:
             return Timeframe(now - default, now)
@@ -128,11 +112,7 @@ class Parameters:
         return Timeframe(start, end)
 
     def moment(self, name: str, now: int, default: int) -> int:
-        """Return a time (epoch seconds) that has come.
-
-        Raises:
-            ApiError: 400.
-        """
+        """Return a time (epoch seconds) that has come. Raises `ApiError` (400)."""
         given = self.text(name)
         if given is None:
             return default
@@ -141,14 +121,9 @@ class Parameters:
         return int(given)
 
     def tests(self, dimensions: Sequence[str] | None = None, *, metrics: bool = True) -> list[Test]:
-        """Return what views must pass: ``filters[]``, and ``metric_filters[]`` if *metrics*.
+        """Return the tests that views must pass: ``filters[]``, and ``metric_filters[]`` if *metrics*. Raises `ApiError` (400).
 
-        Args:
-            dimensions: Those that filters may name; ``None`` for all.
-            metrics: Whether the operation takes filters by metric.
-
-        Raises:
-            ApiError: 400.
+        *dimensions* are those that filters may name; ``None`` stands for all.
         """
         given = self.list_of("filters")
         conditions = [parse_filter(text) if dimensions is None else parse_filter(text, dimensions) for text in given]

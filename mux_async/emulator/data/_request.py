@@ -17,13 +17,7 @@ from mux_async.emulator.routing._router import ApiCall
 
 @attrs.frozen
 class DataRequest:
-    """One request to the Data API.
-
-    Attributes:
-        call: The request as the router passes it on.
-        dataset: The views of the caller's environment.
-        query: The parameters.
-    """
+    """One request to the Data API, with the views of the caller's environment and the parsed parameters."""
 
     call: ApiCall
     dataset: Dataset
@@ -35,11 +29,7 @@ class DataRequest:
         return self.dataset.now // 1000
 
     def timeframe(self) -> Timeframe:
-        """The requested timeframe, by default the last 24 hours.
-
-        Raises:
-            ApiError: 400.
-        """
+        """The requested timeframe, by default the last 24 hours. Raises `ApiError` (400)."""
         return self.query.timeframe(self.now)
 
     def views(self, timeframe: Timeframe, tests: Sequence[Test]) -> list[View]:
@@ -47,11 +37,7 @@ class DataRequest:
         return select(self.dataset.ended(*timeframe.milliseconds), tests)
 
     def path_choice(self, name: str, allowed: Sequence[str], what: str) -> str:
-        """Return a parameter of the path that must be one of *allowed*; *what* names it for people.
-
-        Raises:
-            ApiError: 400.
-        """
+        """Return a parameter of the path that must be one of *allowed*; *what* names it for people. Raises `ApiError` (400)."""
         value = self.call.params[name]
         if value not in allowed:
             raise invalid(f'{name}: "{value[:80]}" is not a {what}')

@@ -146,8 +146,7 @@ TITLES = (
 class ErrorType:
     """An error that players report.
 
-    Attributes:
-        stage: When it strikes: before the first frame, or while playing. ``business`` errors stop playback on purpose.
+    *stage* is when it happens: before the first frame (``startup``) or while ``playing``; ``business`` errors stop playback on purpose.
     """
 
     weight: int

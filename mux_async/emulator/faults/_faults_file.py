@@ -17,9 +17,7 @@ from typing import Any, TypeVar, cast, get_args
 
 import orjson
 
-from mux_async.emulator.faults._request_faults import Fault
-from mux_async.emulator.faults._webhook_faults import WebhookFault
-from mux_async.emulator.faults._work_faults import Work, WorkFault
+from mux_async.emulator.faults._faults import Fault, WebhookFault, Work, WorkFault
 from mux_async.emulator.validation._spec import JsonSchema
 from mux_async.emulator.validation._validation import BOOLEAN, STRING, choice, lenient_validator, members, normalized
 
@@ -61,11 +59,7 @@ _WORK_FAULT = _fault(["work"], work=choice(*get_args(Work)), id=STRING, nth=_NTH
 
 
 def read_faults(value: object) -> list[Fault]:
-    """Read faults of requests: one object, or a list.
-
-    Raises:
-        ValueError: They are none; the message says which member is wrong.
-    """
+    """Read faults of requests: one object, or a list. Raises `ValueError`: they are none; the message says which member is wrong."""
     return _read(Fault, _FAULT, value)
 
 

@@ -47,11 +47,7 @@ async def _done(future: Future[Path]) -> None:
 
 
 async def read(file: FileSlice) -> AsyncGenerator[bytes, None]:
-    """Yield a slice of a file in pieces.
-
-    Raises:
-        OSError: The file is gone.
-    """
+    """Yield a slice of a file in pieces. Raises `OSError`: the file is gone."""
     left = file.size
     # Not opened in a thread: a cancellation on the way back would leave the file open.
     with file.path.open("rb") as stored:

@@ -134,13 +134,7 @@ class Response:
 
 
 class ApiError(Exception):
-    """An error response, raised as an exception.
-
-    Attributes:
-        status: HTTP status.
-        type: Mux's word: ``invalid_parameters``, ``not_found``, ... (facts/BEHAVIOUR.md, section 1.3).
-        messages: One sentence per thing that is wrong.
-    """
+    """An error response, raised as an exception. *type* is Mux's word: ``not_found``, ... (facts/BEHAVIOUR.md, section 1.3)."""
 
     def __init__(self, status: int, type: str, *messages: str) -> None:
         super().__init__(f"{status} {type}: {'; '.join(messages)}")

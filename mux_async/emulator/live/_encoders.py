@@ -18,11 +18,18 @@ import attrs
 
 from mux_async.emulator.http._messages import failed, not_found
 from mux_async.emulator.media._probe import InputProblem, MediaInfo
-from mux_async.emulator.resources._asset_lifecycle import add_text_track, become_ready, begin_track, new_asset, prepare_extras
+from mux_async.emulator.resources._asset_lifecycle import (
+    add_ready_track,
+    add_text_track,
+    become_ready,
+    begin_track,
+    new_asset,
+    prepare_extras,
+)
 from mux_async.emulator.state._records import Recording
 from mux_async.emulator.state._serialization import recorded_seconds
 from mux_async.emulator.state._state import Asset, Environment, LiveStream, State
-from mux_async.emulator.webhooks._events import asset_event, asset_warning, live_event, live_warning, target_event, track_event
+from mux_async.emulator.webhooks._events import asset_event, asset_warning, live_event, live_warning, target_event
 
 FIRST_FRAMES = 1.0
 PLAYABLE = 2.0
@@ -47,18 +54,7 @@ def connect(
     protocol: Literal["rtmp", "srt"] = "rtmp",
     silent: bool = False,
 ) -> None:
-    """Let an encoder connect.
-
-    Args:
-        state: The account.
-        environment: Of the stream.
-        stream: To send to.
-        protocol: How it sends.
-        silent: Whether it sends nothing.
-
-    Raises:
-        ApiError: 412, the stream is disabled or has an encoder.
-    """
+    """Connect an encoder, which sends nothing if *silent*. Raises `ApiError` (412): the stream is disabled or has an encoder."""
     ingest = stream.ingest
     if stream.status == "disabled":
         raise failed("The live stream is disabled and takes no connections")
@@ -104,11 +100,7 @@ def _begin_asset(state: State, environment: Environment, stream: LiveStream) -> 
 
 
 def disconnect(state: State, environment: Environment, stream: LiveStream) -> None:
-    """Let the encoder drop out. The stream is idle when the reconnect window is over.
-
-    Raises:
-        ApiError: 412, there is no encoder.
-    """
+    """Let the encoder drop out. The stream is idle when the reconnect window is over. Raises `ApiError` (412): there is no encoder."""
     if not stream.ingest.connected:
         raise failed("No encoder is connected to the live stream")
     _drop(state, environment, stream)
@@ -223,20 +215,13 @@ def _make_ready(state: State, environment: Environment, stream: LiveStream, asse
     become_ready(state, environment, asset, MediaInfo(length, *size, frame_rate=rate, container="flv"))
     for name, source in (("embedded_subtitles", "embedded"), ("generated_subtitles", "generated_live")):
         for entry in stream.members.get(name, ()):
-            track = add_text_track(state, asset, entry, source=source)
-            track_event(state, environment, "created", asset, track)
-            track.status = "ready"
-            track_event(state, environment, "ready", asset, track)
+            add_ready_track(state, environment, asset, add_text_track(state, asset, entry, source=source))
 
 
 def fail_target(
     state: State, environment: Environment, stream: LiveStream, target_id: str, severity: Literal["normal", "fatal"]
 ) -> None:
-    """Let a simulcast target fail.
-
-    Raises:
-        ApiError: 412, there is none of this id that is being sent to.
-    """
+    """Let a simulcast target fail. Raises `ApiError` (412): there is none of this id that is being sent to."""
     for target in stream.simulcast_targets:
         if target.id == target_id and target.status in {"starting", "broadcasting"}:
             target.status, target.error_severity = "errored", severity
@@ -248,18 +233,7 @@ def fail_target(
 def update_target(
     state: State, environment: Environment, stream: LiveStream, target_id: str, changes: Mapping[str, str]
 ) -> None:
-    """Change where a simulcast target sends to. There is an event for it, and no operation of the API.
-
-    Args:
-        state: The account.
-        environment: Of the stream.
-        stream: Whose target it is.
-        target_id: Of the target.
-        changes: Of ``url``, ``stream_key`` and ``passthrough``, those that change.
-
-    Raises:
-        ApiError: 404, there is none of this id.
-    """
+    """Change where a simulcast target sends to; there is an event for it, and no operation of the API. Raises `ApiError` (404)."""
     for target in stream.simulcast_targets:
         if target.id == target_id:
             for name, value in changes.items():

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable
 
-from mux_async.emulator.http._messages import Response, created, data, invalid, no_content, not_found
+from mux_async.emulator.http._messages import Response, created, data, invalid, no_content
 from mux_async.emulator.live import _encoders
 from mux_async.emulator.resources._asset_lifecycle import add_playback_id, remove_playback_ids
 from mux_async.emulator.resources._asset_options import check_drm, check_policy, check_resolutions, normalized
-from mux_async.emulator.routing._router import ApiCall, Route, known, take
-from mux_async.emulator.state._ids import is_well_formed
+from mux_async.emulator.routing._router import ApiCall, Handler, Route, known
 from mux_async.emulator.state._serialization import live_stream_json, present
-from mux_async.emulator.state._state import Json, LiveStream, SimulcastTarget
+from mux_async.emulator.state._state import Environment, Json, LiveStream, SimulcastTarget, State
 from mux_async.emulator.webhooks._events import live_event, target_event
 
 _ECHOED = (
@@ -28,10 +27,6 @@ _ECHOED = (
     "use_slate_for_standard_latency",
 )
 _SIMULCAST_ID_SIZE = 40
-
-
-def _stream(call: ApiCall) -> LiveStream:
-    return call.environment.live_stream(call.params["LIVE_STREAM_ID"])
 
 
 def _latency_mode(body: Json) -> str:
@@ -62,8 +57,8 @@ def _create(call: ApiCall) -> Response:
         check_policy(entry)
     check_drm(call.environment, body.get("advanced_playback_policies", ()))
     check_drm(call.environment, stream.options.get("advanced_playback_policies", ()))
-    _set_embedded_subtitles(stream, body.get("embedded_subtitles", ()))
-    _set_generated_subtitles(stream, body.get("generated_subtitles", ()))
+    _set_embedded_subtitles(stream, body)
+    _set_generated_subtitles(stream, body)
     for policy in policies.get("playback_policies", ()):
         add_playback_id(call.state, call.environment, stream, {"policy": policy})
     for entry in body.get("advanced_playback_policies", ()):
@@ -88,12 +83,8 @@ def _list(call: ApiCall) -> Response:
     return data([live_stream_json(stream) for stream in call.page(found)])
 
 
-def _retrieve(call: ApiCall) -> Response:
-    return data(live_stream_json(_stream(call)))
-
-
 def _update(call: ApiCall) -> Response:
-    stream = _stream(call)
+    stream = call.live_stream
     body = call.json("UpdateLiveStreamRequest")
     if body.get("latency_mode", stream.members["latency_mode"]) != stream.members["latency_mode"] and stream.status == "active":
         raise invalid("latency_mode cannot be changed while the live stream is active")
@@ -114,7 +105,7 @@ def _updated(call: ApiCall, stream: LiveStream) -> Response:
 
 
 def _delete(call: ApiCall) -> Response:
-    stream = _stream(call)
+    stream = call.live_stream
     _encoders.end(call.state, call.environment, stream)
     remove_playback_ids(call.environment, stream)
     del call.environment.live_streams[stream.id]
@@ -122,67 +113,53 @@ def _delete(call: ApiCall) -> Response:
     return no_content()
 
 
-def _complete(call: ApiCall) -> Response:
-    _encoders.complete(call.state, call.environment, _stream(call))
-    return data({})
+def _encoder_action(act: Callable[[State, Environment, LiveStream], None]) -> Handler:
+    def answer(call: ApiCall) -> Response:
+        act(call.state, call.environment, call.live_stream)
+        return data({})
 
-
-def _enable(call: ApiCall) -> Response:
-    _encoders.enable(call.state, call.environment, _stream(call))
-    return data({})
-
-
-def _disable(call: ApiCall) -> Response:
-    _encoders.disable(call.state, call.environment, _stream(call))
-    return data({})
+    return answer
 
 
 def _reset_stream_key(call: ApiCall) -> Response:
-    stream = _stream(call)
+    stream = call.live_stream
     stream.stream_key = call.state.id_generator.uuid("stream key")
     live_event(call.state, call.environment, "updated", stream)
     return created(live_stream_json(stream))
 
 
-def _set_embedded_subtitles(stream: LiveStream, entries: Any) -> None:
-    settings: list[Json] = []
-    for entry in entries:
-        language = entry.get("language_code", "en")
-        settings.append(
-            {"language_channel": "cc1", "name": entry.get("name", language), **entry, "language_code": language},
-        )
-    _set_or_clear(stream, "embedded_subtitles", settings)
-
-
-def _set_generated_subtitles(stream: LiveStream, entries: Any) -> None:
-    settings: list[Json] = []
-    for entry in entries:
-        language = entry.get("language_code", "en")
-        settings.append({"name": entry.get("name", language), **entry, "language_code": language})
-    _set_or_clear(stream, "generated_subtitles", settings)
-
-
-def _set_or_clear(stream: LiveStream, name: str, settings: list[Json]) -> None:
+def _set_subtitles(stream: LiveStream, name: str, entries: Iterable[Json], **defaults: str) -> None:
+    """Replace the settings of captions. A name that is not given is that of the language."""
+    languages = [(entry.get("language_code", "en"), entry) for entry in entries]
+    settings = [{**defaults, "name": language, **entry, "language_code": language} for language, entry in languages]
     if settings:
         stream.members[name] = settings
     else:
         stream.members.pop(name, None)
 
 
+def _set_embedded_subtitles(stream: LiveStream, body: Json) -> None:
+    _set_subtitles(stream, "embedded_subtitles", body.get("embedded_subtitles", ()), language_channel="cc1")
+
+
+def _set_generated_subtitles(stream: LiveStream, body: Json) -> None:
+    _set_subtitles(stream, "generated_subtitles", body.get("generated_subtitles", ()))
+
+
 def _update_embedded_subtitles(call: ApiCall) -> Response:
-    stream = _stream(call)
-    _set_embedded_subtitles(stream, call.json("UpdateLiveStreamEmbeddedSubtitlesRequest").get("embedded_subtitles", ()))
+    stream = call.live_stream
+    _set_embedded_subtitles(stream, call.json("UpdateLiveStreamEmbeddedSubtitlesRequest"))
     return _updated(call, stream)
 
 
 def _update_generated_subtitles(call: ApiCall) -> Response:
-    stream = _stream(call)
-    _set_generated_subtitles(stream, call.json("UpdateLiveStreamGeneratedSubtitlesRequest").get("generated_subtitles", ()))
+    stream = call.live_stream
+    _set_generated_subtitles(stream, call.json("UpdateLiveStreamGeneratedSubtitlesRequest"))
     return _updated(call, stream)
 
 
 def _update_static_renditions(call: ApiCall) -> Response:
-    stream = _stream(call)
+    stream = call.live_stream
     entries = call.json("UpdateLiveStreamNewAssetSettingsStaticRenditionsRequest")["static_renditions"]
     check_resolutions([entry["resolution"] for entry in entries])
     stream.options["static_renditions"] = entries
@@ -190,7 +167,7 @@ def _update_static_renditions(call: ApiCall) -> Response:
 
 
 def _delete_static_renditions(call: ApiCall) -> Response:
-    stream = _stream(call)
+    stream = call.live_stream
     stream.options.pop("static_renditions", None)
     live_event(call.state, call.environment, "updated", stream)
     return no_content()
@@ -208,20 +185,10 @@ def _add_simulcast_target(call: ApiCall, stream: LiveStream, entry: Json) -> Sim
 
 
 def _idle_stream(call: ApiCall) -> LiveStream:
-    stream = _stream(call)
+    stream = call.live_stream
     if stream.ingest.connected or stream.status == "active":
         raise invalid("simulcast targets can only be changed while the live stream is idle")
     return stream
-
-
-def _simulcast_target(call: ApiCall, stream: LiveStream) -> SimulcastTarget:
-    wanted = call.params["SIMULCAST_TARGET_ID"]
-    if not is_well_formed(wanted):
-        raise invalid("Failed to parse ID")
-    found = take(stream.simulcast_targets, lambda target: target.id == wanted)
-    if found is None:
-        raise not_found()
-    return found
 
 
 def _create_simulcast_target(call: ApiCall) -> Response:
@@ -232,12 +199,12 @@ def _create_simulcast_target(call: ApiCall) -> Response:
 
 
 def _retrieve_simulcast_target(call: ApiCall) -> Response:
-    return data(present(_simulcast_target(call, _stream(call))))
+    return data(present(call.part(call.live_stream.simulcast_targets, "SIMULCAST_TARGET_ID")))
 
 
 def _delete_simulcast_target(call: ApiCall) -> Response:
     stream = _idle_stream(call)
-    target = _simulcast_target(call, stream)
+    target = call.part(stream.simulcast_targets, "SIMULCAST_TARGET_ID")
     stream.simulcast_targets.remove(target)
     target_event(call.state, call.environment, "deleted", stream, target)
     return no_content()
@@ -247,12 +214,12 @@ _ONE = "/video/v1/live-streams/{LIVE_STREAM_ID}"
 ROUTES = (
     Route("POST", "/video/v1/live-streams", _create),
     Route("GET", "/video/v1/live-streams", _list),
-    Route("GET", _ONE, _retrieve),
+    Route("GET", _ONE, lambda call: data(live_stream_json(call.live_stream))),
     Route("PATCH", _ONE, _update),
     Route("DELETE", _ONE, _delete),
-    Route("PUT", f"{_ONE}/complete", _complete),
-    Route("PUT", f"{_ONE}/enable", _enable),
-    Route("PUT", f"{_ONE}/disable", _disable),
+    Route("PUT", f"{_ONE}/complete", _encoder_action(_encoders.complete)),
+    Route("PUT", f"{_ONE}/enable", _encoder_action(_encoders.enable)),
+    Route("PUT", f"{_ONE}/disable", _encoder_action(_encoders.disable)),
     Route("POST", f"{_ONE}/reset-stream-key", _reset_stream_key),
     Route("PUT", f"{_ONE}/embedded-subtitles", _update_embedded_subtitles),
     Route("PUT", f"{_ONE}/generated-subtitles", _update_generated_subtitles),

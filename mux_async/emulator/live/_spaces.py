@@ -11,8 +11,7 @@ from typing import Any
 from mux_async.emulator.http._messages import Response, created, data, invalid, no_content, not_found
 from mux_async.emulator.live import _encoders
 from mux_async.emulator.resources._collections import list_route, retrieve_route
-from mux_async.emulator.routing._router import ApiCall, Route, take
-from mux_async.emulator.state._ids import is_well_formed
+from mux_async.emulator.routing._router import ApiCall, Route
 from mux_async.emulator.state._records import Broadcast, Json, Space
 from mux_async.emulator.state._serialization import present
 from mux_async.emulator.state._state import Environment, State
@@ -45,10 +44,10 @@ def _spaces(environment: Environment) -> dict[str, Space]:
 
 
 def join(state: State, space_id: str, participant: str) -> None:
-    """Let somebody in, into a space of any environment.
+    """Let a participant join a space of any environment.
 
     Raises:
-        ApiError: 404 without such a space, 400 when somebody of that name is inside (facts/BEHAVIOUR.md, section 8.2).
+        ApiError: 404 without such a space, 400 if a participant of that name is in it (facts/BEHAVIOUR.md, section 8.2).
     """
     environment, space = _find(state, space_id)
     if participant in space.participants:
@@ -60,11 +59,7 @@ def join(state: State, space_id: str, participant: str) -> None:
 
 
 def leave(state: State, space_id: str, participant: str) -> None:
-    """Let somebody out.
-
-    Raises:
-        ApiError: 404 without such a space, 400 when nobody of that name is inside.
-    """
+    """Let somebody out. Raises `ApiError`: 404 without such a space, 400 when nobody of that name is inside."""
     environment, space = _find(state, space_id)
     if participant not in space.participants:
         raise invalid(f"the participant {participant} is not in the space")
@@ -93,16 +88,6 @@ def _stop(state: State, environment: Environment, broadcast: Broadcast) -> None:
 
 def _space(call: ApiCall) -> Space:
     return call.environment.one(call.environment.spaces, call.params["SPACE_ID"])
-
-
-def _broadcast(call: ApiCall, space: Space) -> Broadcast:
-    wanted = call.params["BROADCAST_ID"]
-    if not is_well_formed(wanted):
-        raise invalid("Failed to parse ID")
-    found = take(space.broadcasts, lambda broadcast: broadcast.id == wanted)
-    if found is None:
-        raise not_found()
-    return found
 
 
 def _new_broadcast(call: ApiCall, entry: Json) -> Broadcast:
@@ -151,12 +136,12 @@ def _create_broadcast(call: ApiCall) -> Response:
 
 
 def _retrieve_broadcast(call: ApiCall) -> Response:
-    return data(present(_broadcast(call, _space(call))))
+    return data(present(call.part(_space(call).broadcasts, "BROADCAST_ID")))
 
 
 def _delete_broadcast(call: ApiCall) -> Response:
     space = _space(call)
-    broadcast = _broadcast(call, space)
+    broadcast = call.part(space.broadcasts, "BROADCAST_ID")
     _stop(call.state, call.environment, broadcast)
     space.broadcasts.remove(broadcast)
     _broadcast_event(call.state, call.environment, "deleted", broadcast)
@@ -165,7 +150,7 @@ def _delete_broadcast(call: ApiCall) -> Response:
 
 
 def _start_broadcast(call: ApiCall) -> Response:
-    broadcast = _broadcast(call, _space(call))
+    broadcast = call.part(_space(call).broadcasts, "BROADCAST_ID")
     if broadcast.status == "active":
         raise invalid("the broadcast is already active")
     stream = call.environment.live_stream(broadcast.live_stream_id)
@@ -176,7 +161,7 @@ def _start_broadcast(call: ApiCall) -> Response:
 
 
 def _stop_broadcast(call: ApiCall) -> Response:
-    _stop(call.state, call.environment, _broadcast(call, _space(call)))
+    _stop(call.state, call.environment, call.part(_space(call).broadcasts, "BROADCAST_ID"))
     return data({})
 
 

@@ -29,15 +29,10 @@ class FetchError(Exception):
 
 
 def fetch(url: str, path: str, most: int) -> None:
-    """Download *url* into a file.
-
-    Args:
-        url: http or https; redirects to others are not followed.
-        path: Made, or overwritten.
-        most: Bytes.
+    """Download an http or https URL into a file; redirects to other schemes are not followed.
 
     Raises:
-        FetchError: There is nobody, the answer is no success, breaks off, or is larger than *most*.
+        FetchError: There is no answer, it is no success, breaks off, or is larger than *most* bytes.
     """
     opener = OpenerDirector()  # and not the usual one: it reads proxies from the environment, and opens files
     for handler in (HTTPHandler(), HTTPSHandler(), HTTPRedirectHandler(), HTTPErrorProcessor(), HTTPDefaultErrorHandler()):

@@ -16,11 +16,7 @@ Filters = Sequence[tuple[str, str]]
 
 
 class Chain:
-    """Filters in a row. Frames may change their size or format on the way: then the chain begins anew.
-
-    Args:
-        filters: What every frame goes through.
-    """
+    """Filters in a row. When frames change their size or format, the chain begins anew."""
 
     def __init__(self, filters: Filters) -> None:
         self._filters = filters

@@ -38,11 +38,7 @@ def frames(container: InputContainer, video: VideoStream, begin: float) -> Itera
 
 
 def pictures_at(container: InputContainer, video: VideoStream, times: Sequence[float]) -> Iterator[VideoFrame]:
-    """Yield the frame that is shown at each of *times*, which grow. Beyond the end it is the last one.
-
-    Raises:
-        LookupError: There are no frames.
-    """
+    """Yield the frame that is shown at each of *times*, which grow; beyond the end, the last one. Raises `LookupError` without frames."""
     video.thread_type = "AUTO"
     shown: VideoFrame | None = None
     upcoming = frames(container, video, times[0])

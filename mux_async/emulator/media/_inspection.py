@@ -87,15 +87,7 @@ class AudioInfo:
 
 @attrs.frozen
 class Inspection:
-    """A file that was read through.
-
-    Attributes:
-        format: FFmpeg's name of the container.
-        begin: Seconds of the first frame, by the file's own time.
-        duration: Seconds from there to the end of the last.
-        picture: ``None`` when there is none.
-        sound: ``None`` when there is none.
-    """
+    """A file that was read through: *begin* is the time of its first frame by its own clock; both are in seconds."""
 
     format: str
     begin: float
@@ -147,11 +139,7 @@ class Inspection:
 
 @contextmanager
 def opened(path: str) -> Generator[InputContainer, None, None]:
-    """Open a file that anybody may have made.
-
-    Raises:
-        NotMediaError: It is in none of `FORMATS`.
-    """
+    """Open an untrusted file. Raises `NotMediaError`: it is in none of `FORMATS`."""
     options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
     try:
         container = av.open(path, options=options, metadata_errors="replace")
@@ -170,11 +158,7 @@ def main_streams(container: InputContainer) -> tuple[VideoStream | None, AudioSt
 
 
 def read(path: str) -> Inspection:
-    """Read a file through, and decode its first frames.
-
-    Raises:
-        NotMediaError: There is nothing to see or hear in it, or more than Mux takes.
-    """
+    """Read a file through, and decode its first frames. Raises `NotMediaError`: it has no media, or more than Mux takes."""
     with opened(path) as container:
         video, audio = main_streams(container)
         first = None if video is None else _first_frame(container, video)

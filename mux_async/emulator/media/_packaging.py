@@ -49,21 +49,18 @@ _MARK = ("drawbox", "x=iw/20:y=ih/20:w=iw/4:h=ih/10:color=white@0.6:t=fill")
 
 
 def package(path: str, folder: str, start: float, end: float | None, tallest: int, *, is_test: bool) -> dict[str, Any]:
-    """Make a film.
+    """Convert an input, between two times in seconds, to a media file and its description, in an empty folder.
 
     Args:
         path: Of the input.
-        folder: Empty; gets the film and its description.
+        folder: Where the files go.
         start: Seconds to leave out at the beginning.
         end: Seconds after which the rest is left out; ``None`` keeps it.
-        tallest: Pixels of the smaller side that the film may have.
+        tallest: Most pixels of the smaller side.
         is_test: Whether a corner of the picture is covered.
 
     Returns:
         The members of `mux_async.emulator.MediaInfo`.
-
-    Raises:
-        NotMediaError: It cannot be made a film.
     """
     reading = read(path)
     end = reading.duration if end is None else min(end, reading.duration)
@@ -157,11 +154,7 @@ def _described(playlist: Path, rate: Fraction | None) -> dict[str, Any]:
 
 
 def remake(media_file: str, out: str, order: Mapping[str, Any]) -> None:
-    """Make a file to play elsewhere, as `mux_async.emulator.media._backend.Download` says.
-
-    Raises:
-        NotMediaError: The film has not what was asked for.
-    """
+    """Make a download, as `mux_async.emulator.media._backend.Download` says. Raises `NotMediaError`: the media file lacks what it needs."""
     with av.open(media_file) as source, av.open(out, "w", format="mp4", options={"movflags": "faststart"}) as made:
         video, audio = main_streams(source)
         tracks: list[Track] = []

@@ -58,18 +58,7 @@ class Track(Protocol):
 
 
 def transcode(source: InputContainer, output: OutputContainer, tracks: Sequence[Track], cut: TimeRange, *, seek: bool) -> int:
-    """Send everything through its track.
-
-    Args:
-        source: To read.
-        output: To write.
-        tracks: From one to the other.
-        cut: What is wanted; more than that is not read.
-        seek: Whether to leave out what comes long before it.
-
-    Returns:
-        How many packets were written.
-    """
+    """Send all packets of *cut* through their tracks, and return how many were written. *seek* leaves out what comes long before it."""
     by_index = {track.source.index: track for track in tracks}
     if seek:
         source.seek(int(cut.start * av.time_base), backward=True)
@@ -139,17 +128,7 @@ class Copy:
 
 
 class VideoEncoder:
-    """H.264, in a hurry.
-
-    Args:
-        output: To write.
-        source: To decode.
-        cut: What to keep.
-        filters: What frames go through; their last one fixes the size.
-        size: Pixels of what comes out, both even.
-        rate: Frames per second, about.
-        gop: Seconds between pictures that need no other.
-    """
+    """H.264, encoded fast. The last of *filters* fixes the size; *gop* is the time between key frames in seconds."""
 
     def __init__(
         self,

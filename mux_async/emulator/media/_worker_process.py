@@ -19,11 +19,7 @@ from mux_async.emulator.media._backend import MediaBackendError
 
 
 class WorkerProcess:
-    """A process that runs one job at a time. One thread uses it; any thread may call `close`.
-
-    Args:
-        memory: Bytes that the process may use, where the system can limit that.
-    """
+    """A process that runs one job at a time and may use *memory* bytes. One thread uses it; any thread may call `close`."""
 
     def __init__(self, memory: int) -> None:
         self._command = [sys.executable, "-m", "mux_async.emulator.media._child", str(memory)]
@@ -32,11 +28,7 @@ class WorkerProcess:
         self._is_closed = False
 
     def run_job(self, job: Mapping[str, Any], limit: float) -> dict[str, Any]:
-        """Run a job in the process, and wait for its result.
-
-        Args:
-            job: As `mux_async.emulator.media._child` takes it.
-            limit: Seconds it may take.
+        """Run a job of `mux_async.emulator.media._child`, for at most *limit* seconds, and return its result.
 
         Raises:
             MediaBackendError: It failed, took too long, or the process was closed.

@@ -33,9 +33,8 @@ def answer_license(request: Request, state: State, body: bytes) -> Response:
     """Answer a request to the license host. *body* is what the player's decryption module asks for.
 
     Raises:
-        ApiError: 400 without a token or for a malformed id; 403 for a token that is not valid here, and for a playback id that is
-            unknown or needs no license; 404 for another path, verb or system.
-        MissingExtraError: The ``jwt`` extra is not installed.
+        ApiError: 400 without a token or for a malformed id; 403 for a token that is not valid here, or a playback id that is unknown or
+            needs no license; 404 for another path, verb or system.
     """
     match request.method, request.segments:
         case "POST", ("license", system, playback_id) if system in _SYSTEMS:

@@ -60,11 +60,7 @@ def _picture_url(playback: PlaybackRequest, extension: str = "jpg") -> str:
 
 
 def storyboard(playback: PlaybackRequest, extension: str) -> Response:
-    """Answer ``storyboard.{jpg,png,webp,json,vtt}``: pictures in rows, and where each of them is.
-
-    Raises:
-        ApiError: 400 without video or while live, 404 for another extension.
-    """
+    """Answer ``storyboard.{jpg,png,webp,json,vtt}``: pictures in rows, and where each is. Not for audio or live streams."""
     _video(playback)
     if playback.asset.is_live:
         raise invalid("A live stream has no storyboard")
@@ -94,11 +90,7 @@ def storyboard(playback: PlaybackRequest, extension: str) -> Response:
 
 
 def animated(playback: PlaybackRequest, extension: str) -> Response:
-    """Answer ``animated.{gif,webp}``.
-
-    Raises:
-        ApiError: 400 without video or for a stretch, size or rate that Mux does not make, 404 for another extension.
-    """
+    """Answer ``animated.{gif,webp}``. Raises `ApiError` (400) without video, or for a stretch, size or rate that Mux does not make."""
     if extension not in _ANIMATED:
         raise not_found()
     _video(playback)
@@ -120,11 +112,7 @@ def animated(playback: PlaybackRequest, extension: str) -> Response:
 
 
 def captions(playback: PlaybackRequest, name: str) -> Response:
-    """Answer ``text/{TRACK_ID}.{vtt,txt,m3u8}``: captions, their transcript (of generated tracks only), their playlist.
-
-    Raises:
-        ApiError: 404, there is no such track, or it is not ready.
-    """
+    """Answer ``text/{TRACK_ID}.{vtt,txt,m3u8}``: captions, their transcript (of generated tracks only), or their playlist."""
     track_id, _, extension = name.rpartition(".")
     track = next((track for track in playback.asset.tracks if track.id == track_id and track.type == "text"), None)
     if track is None or track.status != "ready":
@@ -152,11 +140,7 @@ def _said(track: Track) -> str:
 
 
 def download(playback: PlaybackRequest, name: str) -> Response:
-    """Answer a static rendition by its file name; ``?download=`` makes browsers save it under that name.
-
-    Raises:
-        ApiError: 404, there is no such file, or it is not ready.
-    """
+    """Answer a static rendition by its file name; ``?download=`` makes browsers save it under that name."""
     shown = asset_json(playback.asset, playback.state).get("static_renditions", {})
     found = next((file for file in shown.get("files", ()) if file["name"] == name), None)
     if found is None or found.get("status", shown.get("status", "ready")) != "ready":
@@ -172,11 +156,7 @@ def download(playback: PlaybackRequest, name: str) -> Response:
 
 
 def master(request: Request, state: State, asset_id: str) -> Response:
-    """Return the master, which only an asset with a media file has.
-
-    Raises:
-        ApiError: 404, there is none.
-    """
+    """Return the master, which only an asset with a media file has. Raises `ApiError` (404): there is none."""
     backend = state.settings.media
     for environment in state.environments.values():
         asset = environment.assets.get(asset_id)

@@ -26,11 +26,7 @@ _PREFLIGHT = {
 
 
 def answer_host(request: Request, state: State, dataset_cache: DatasetCache, body: bytes) -> Response:
-    """Answer a request to one of the hosts.
-
-    Raises:
-        MissingExtraError: A token has to be checked, and the ``jwt`` extra is not installed.
-    """
+    """Answer a request to one of the hosts."""
     if request.method == "OPTIONS":
         return Response(204).with_headers({**_CORS, **_PREFLIGHT})
     try:

@@ -51,11 +51,7 @@ def segment_lines(media_file: MediaFile, start: float, end: float, suffix: str) 
 
 
 def segment_response(playback: PlaybackRequest, media_file: MediaFile, name: str) -> Response:
-    """Return a segment (``720-0.m4s``), or the initialization section (``720.mp4``).
-
-    Raises:
-        ApiError: 404, there is no such segment.
-    """
+    """Return a segment (``720-0.m4s``), or the initialization section (``720.mp4``). Raises `ApiError` (404): there is no such segment."""
     match = _PART.fullmatch(name)
     if match is None or int(match["rung"]) != media_file.short_side:
         raise not_found()
@@ -71,14 +67,7 @@ def segment_response(playback: PlaybackRequest, media_file: MediaFile, name: str
 
 
 def generated(playback: PlaybackRequest, order: Order, kind: str, otherwise: Callable[[], bytes]) -> Response | None:
-    """Return a file made by the media backend; ``None`` without a media file.
-
-    Args:
-        playback: The playback request.
-        order: What to make.
-        kind: Media type of the file.
-        otherwise: Returns the body if the file could not be made.
-    """
+    """Return a file of this media type made by the backend; ``None`` without a media file. *otherwise* gives the body if that fails."""
     backend = playback.state.settings.media
     if backend is None or playback.media_file is None:
         return None
@@ -104,11 +93,7 @@ def _finished(request: Request, kind: str, otherwise: Callable[[], bytes], futur
 
 
 def file_response(request: Request, path: Path, offset: int, size: int, kind: str) -> Response:
-    """Return a slice of a file, or the requested range of the slice (RFC 9110, section 14; one range, in bytes).
-
-    Raises:
-        ApiError: 416, the range is empty.
-    """
+    """Return a slice of a file, or the requested range of it (RFC 9110, section 14; one range, in bytes). An empty range is a 416."""
     headers = {"Content-Type": kind, "Accept-Ranges": "bytes"}
     match = _RANGE.fullmatch(request.headers.get("Range", ""))
     given = ("", "") if match is None else match.groups()

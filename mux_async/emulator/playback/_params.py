@@ -44,11 +44,7 @@ def from_claims(claims: Mapping[str, Any]) -> dict[str, str]:
 
 
 def seconds(params: Params, name: str, default: float | None = None, most: float = MAX_SECONDS) -> float | None:
-    """Read a parameter that is a number of seconds, from 0 to *most*.
-
-    Raises:
-        ApiError: 400, it is none.
-    """
+    """Read a parameter that is a number of seconds, from 0 to *most*. Raises `ApiError` (400): it is none."""
     given = params.get(name)
     if not given:
         return default
@@ -62,11 +58,7 @@ def seconds(params: Params, name: str, default: float | None = None, most: float
 
 
 def is_on(params: Params, name: str) -> bool:
-    """Read a parameter that is true or false, and false when it is not there.
-
-    Raises:
-        ApiError: 400, it is neither.
-    """
+    """Read a parameter that is true or false, and false when it is not there. Raises `ApiError` (400): it is neither."""
     given = params.get(name) or "false"
     if given not in {"true", "false"}:
         raise invalid(f"{name} must be true or false")
@@ -75,16 +67,10 @@ def is_on(params: Params, name: str) -> bool:
 
 @attrs.frozen
 class Thumbnail:
-    """A thumbnail as it was asked for.
+    """A requested thumbnail.
 
-    Attributes:
-        time: Seconds into the medium, not beyond its end; ``None`` leaves the choice to the asset, or to the middle.
-        width: Pixels of the answer, after it was turned.
-        height: Likewise.
-        fit_mode: How the picture fills them: ``preserve``, ``file_response``, ``crop``, ``smartcrop`` or ``pad``.
-        rotate: Degrees clockwise: 0, 90, 180 or 270.
-        flip_h: Whether left and right are exchanged.
-        flip_v: Whether top and bottom are.
+    *width* and *height* are pixels of the result, after it was rotated by *rotate* degrees clockwise. *time* is in seconds, not beyond the
+    end; ``None`` leaves the choice to the asset, or to the middle.
     """
 
     time: float | None
@@ -97,11 +83,7 @@ class Thumbnail:
 
 
 def thumbnail(params: Params, media: MediaInfo, *, is_live: bool) -> Thumbnail:
-    """Read what a thumbnail is to be.
-
-    Raises:
-        ApiError: 400, a parameter makes no sense, alone or with the others.
-    """
+    """Read a thumbnail's parameters. Raises `ApiError` (400): a parameter makes no sense, alone or with the others."""
     if is_on(params, "latest") and not is_live:
         raise invalid("latest is for live streams that are active")
     time = seconds(params, "time")
@@ -136,19 +118,10 @@ def _fitted(width: int, height: int, whole_width: int, whole_height: int) -> tup
 
 
 def pick_rungs(rungs: Sequence[int], params: Params) -> list[int]:
-    """Choose among the sizes of a ladder, and put them in order.
+    """Choose among the sizes of a ladder (pixels of the smaller side, smallest first; 0 is audio only), in the order of the playlist.
 
-    Args:
-        rungs: Pixels of the smaller side, smallest first, never empty; 0 stands for sound alone.
-        params: ``max_resolution``, ``min_resolution`` and ``rendition_order`` count. A size that is not there falls to the next lower
-            one; at least one rung stays.
-
-    Returns:
-        The rungs, in the order of the playlist: the middle one first unless ``rendition_order=desc``; all of them twice, one after
-        the other, with ``redundant_streams=true``.
-
-    Raises:
-        ApiError: 400, a parameter makes no sense.
+    ``max_resolution``, ``min_resolution`` and ``rendition_order`` count. A size that is not there falls to the next lower one; at least one
+    rung stays. The middle one is first unless ``rendition_order=desc``; with ``redundant_streams=true`` all are there twice.
     """
     most, least = _resolution(params, "max_resolution"), _resolution(params, "min_resolution")
     if most is not None and least is not None and least > most:
@@ -178,19 +151,13 @@ def _resolution(params: Params, name: str) -> int | None:
 
 
 def window(params: Params, duration: float, began_at: float | None = None) -> tuple[float, float]:
-    """Read which stretch of a medium is meant.
+    """Return the requested stretch of a medium, in seconds of the medium; all of it if none is requested. Raises `ApiError` (400).
 
     Args:
         params: ``asset_start_time`` and ``asset_end_time`` in seconds of the medium; ``program_start_time`` and ``program_end_time`` in
-            epoch seconds, for what was recorded live.
+            epoch seconds, for recordings of live streams.
         duration: Seconds of the whole medium.
-        began_at: Epoch seconds of its first frame; ``None`` when it is no recording.
-
-    Returns:
-        Beginning and end, in seconds of the medium; all of it when nothing was asked for.
-
-    Raises:
-        ApiError: 400, there is no such stretch.
+        began_at: Epoch seconds of its first frame; ``None`` if it is no recording.
     """
     start, end = seconds(params, "asset_start_time", 0.0), seconds(params, "asset_end_time", duration)
     for name in ("program_start_time", "program_end_time"):

@@ -28,13 +28,7 @@ _WEBP = b64decode("UklGRh4AAABXRUJQVlA4TBEAAAAvDwACAAdQlII0pv+BiOh/AAA=")
 
 
 def picture(extension: str, width: int = 16, height: int = 9) -> bytes:
-    """Draw a picture.
-
-    Args:
-        extension: One of `TYPES`. Only PNG and GIF have the size that was asked for.
-        width: Pixels, from 1; at most `MAX_SIDE` are drawn.
-        height: Likewise.
-    """
+    """Draw a picture of one of `TYPES`. Only PNG and GIF have the requested size, at most `MAX_SIDE` pixels a side."""
     width, height = min(width, MAX_SIDE), min(height, MAX_SIDE)
     match extension:
         case "png":

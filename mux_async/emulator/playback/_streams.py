@@ -38,11 +38,7 @@ _SEGMENT = re.compile(r"(?P<rung>\d{1,4})-(?P<number>\d{1,6})\.ts")
 
 
 def playback(request: Request, state: State) -> Response:
-    """Respond to a request to the stream or image host.
-
-    Raises:
-        ApiError: 400, 403, 404 or 412.
-    """
+    """Respond to a request to the stream or image host. Raises `ApiError` (400, 403, 404 or 412)."""
     if request.method not in {"GET", "HEAD"}:
         raise not_found()
     segments = request.segments

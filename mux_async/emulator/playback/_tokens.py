@@ -42,15 +42,7 @@ def _forbidden(message: str) -> ApiError:
 
 
 def check_token(token: str | None, environment: Environment, playback_id: str, audience: str, now: float) -> Mapping[str, Any]:
-    """Refuse a missing, foreign, misdirected or expired token.
-
-    Returns:
-        Its claims.
-
-    Raises:
-        ApiError: 403.
-        MissingExtraError: PyJWT is not installed.
-    """
+    """Return the claims of a token; refuse (`ApiError` 403) a missing, foreign, misdirected or expired one. Needs PyJWT."""
     if not token:
         raise _forbidden("The playback id is signed and the URL has no token")
     claims, _ = read_token(token, [environment], [audience], now)
@@ -62,16 +54,7 @@ def check_token(token: str | None, environment: Environment, playback_id: str, a
 def read_token(
     token: str, environments: Iterable[Environment], audiences: Collection[str], now: float
 ) -> tuple[Mapping[str, Any], Environment]:
-    """Read a token, whoever it is about. The key id is found in the header, else in the payload.
-
-    Args:
-        token: As it was sent.
-        environments: Whose signing keys count.
-        audiences: Of which it must name one as ``aud``.
-        now: Epoch seconds.
-
-    Returns:
-        Its claims, ``sub`` among them, and the environment whose key signed it.
+    """Return the claims of a token, ``sub`` among them, and the environment whose key signed it. Its ``aud`` must name one of *audiences*.
 
     Raises:
         ApiError: 403, it is not valid, not valid any more, or not yet.

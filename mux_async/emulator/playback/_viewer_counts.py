@@ -24,11 +24,7 @@ AUDIENCES = ("video_id", "asset_id", "playback_id", "live_stream_id")
 def answer_counts(request: Request, state: State, dataset_cache: DatasetCache) -> Response:
     """Answer a request for counts: ``{"data": [{"views": 3, "viewers": 2, "updated_at": "2026-01-01T00:00:00Z"}]}``.
 
-    Of a subject that nobody watches, or that does not exist, both are 0: the token says that its owner may ask.
-
-    Raises:
-        ApiError: 403 without a token that is valid here; 404 for another verb.
-        MissingExtraError: The ``jwt`` extra is not installed.
+    Both are 0 for a subject without viewers or an unknown one. Raises `ApiError`: 403 without a valid token; 404 for another verb.
     """
     if request.method not in {"GET", "HEAD"}:
         raise not_found()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from mux_async.emulator.faults._work_faults import WorkFault
+from mux_async.emulator.faults._faults import WorkFault
 from mux_async.emulator.http._messages import not_found
 from mux_async.emulator.media._backend import Download, MediaBackendError
 from mux_async.emulator.media._probe import InputProblem, MediaInfo
@@ -207,6 +207,13 @@ def begin_track(state: State, environment: Environment, asset: Asset, track: Tra
     plan(state, environment, "asset.track.prepared", asset, track.id)
 
 
+def add_ready_track(state: State, environment: Environment, asset: Asset, track: Track) -> None:
+    """Announce a track that was added and is ready at once."""
+    track_event(state, environment, "created", asset, track)
+    track.status = "ready"
+    track_event(state, environment, "ready", asset, track)
+
+
 def begin_static_rendition(state: State, environment: Environment, asset: Asset, rendition: StaticRendition) -> None:
     """Prepare a file of a ready asset."""
     rendition_event(state, environment, "created", asset, rendition)
@@ -281,10 +288,6 @@ def close_master(state: State, environment: Environment, asset: Asset) -> None:
     if asset.master_access == "temporary":
         asset.master_access = "none"
         asset_event(state, environment, "master.deleted", asset)
-
-
-def _expired(state: State, environment: Environment, asset: Asset) -> None:
-    delete_asset(state, environment, asset)
 
 
 def _master_prepared(state: State, environment: Environment, asset: Asset) -> None:
@@ -381,7 +384,7 @@ def _shots_prepared(state: State, environment: Environment, asset: Asset, part: 
 
 _ASSET_STEPS: Mapping[str, Callable[[State, Environment, Asset], None]] = {
     "asset.prepared": _prepared,
-    "asset.expired": _expired,
+    "asset.expired": delete_asset,
     "asset.master.prepared": _master_prepared,
     "asset.master.expired": close_master,
     "asset.mp4.prepared": _mp4_prepared,

@@ -16,11 +16,7 @@ CLIP_SCHEME = "mux"
 
 
 def normalized(options: Mapping[str, Any]) -> Json:
-    """Return validated *options* with ``inputs`` a list of objects, plural ``playback_policies``, and no deprecated twins.
-
-    Raises:
-        ApiError: 400, members contradict each other.
-    """
+    """Return validated *options* with ``inputs`` as objects, plural ``playback_policies``, and no deprecated members."""
     result = {key: value for key, value in options.items() if value is not None}
     inputs = _listed(result.pop("inputs", None) or result.pop("input", None))
     result.pop("input", None)
@@ -81,11 +77,7 @@ def _check_downloads(options: Mapping[str, Any]) -> None:
 
 
 def check_resolutions(asked: list[str]) -> None:
-    """Refuse a set of static renditions that cannot go together (facts/BEHAVIOUR.md, section 4.5).
-
-    Raises:
-        ApiError: 400.
-    """
+    """Refuse a set of static renditions that cannot go together (facts/BEHAVIOUR.md, section 4.5). Raises `ApiError` (400)."""
     if "highest" in asked and any(resolution not in {"highest", "audio-only"} for resolution in asked):
         raise invalid("the highest static rendition cannot be combined with specific resolutions")
     if len(set(asked)) != len(asked):
@@ -98,11 +90,7 @@ def _check_policies(options: Mapping[str, Any]) -> None:
 
 
 def check_drm(environment: Environment, entries: Iterable[Mapping[str, Any]]) -> None:
-    """Refuse playback policies that name a DRM configuration which the environment does not have.
-
-    Raises:
-        ApiError: 400.
-    """
+    """Refuse playback policies that name a DRM configuration which the environment does not have. Raises `ApiError` (400)."""
     for entry in entries:
         wanted = entry.get("drm_configuration_id")
         if wanted is not None and wanted not in environment.drm_configurations:
@@ -110,10 +98,6 @@ def check_drm(environment: Environment, entries: Iterable[Mapping[str, Any]]) ->
 
 
 def check_policy(entry: Mapping[str, Any]) -> None:
-    """Refuse a DRM configuration without the DRM policy.
-
-    Raises:
-        ApiError: 400.
-    """
+    """Refuse a DRM configuration without the DRM policy. Raises `ApiError` (400)."""
     if "drm_configuration_id" in entry and entry.get("policy") != "drm":
         raise invalid("drm_configuration_id is only allowed with the drm policy")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mux_async.emulator.http._messages import Response, created, data, failed, invalid, no_content, not_found
+from mux_async.emulator.http._messages import Response, created, data, invalid, no_content
 from mux_async.emulator.resources._asset_lifecycle import (
     add_playback_id,
     add_static_rendition,
@@ -12,30 +12,13 @@ from mux_async.emulator.resources._asset_lifecycle import (
 )
 from mux_async.emulator.resources._asset_options import check_drm, check_policy, check_resolutions
 from mux_async.emulator.routing._router import ApiCall, Route, take
-from mux_async.emulator.state._ids import is_well_formed
 from mux_async.emulator.state._serialization import present
-from mux_async.emulator.state._state import Asset, LiveStream, PlaybackId, StaticRendition, Track
+from mux_async.emulator.state._state import Asset, LiveStream, Track
 from mux_async.emulator.webhooks._events import rendition_event, track_event
 
 
 def _owner(call: ApiCall) -> Asset | LiveStream:
-    if "ASSET_ID" in call.params:
-        return call.environment.asset(call.params["ASSET_ID"])
-    return call.environment.live_stream(call.params["LIVE_STREAM_ID"])
-
-
-def _part_id(call: ApiCall, name: str) -> str:
-    if not is_well_formed(call.params[name]):
-        raise invalid("Failed to parse ID")
-    return call.params[name]
-
-
-def _playback_id(call: ApiCall, owner: Asset | LiveStream) -> PlaybackId:
-    wanted = _part_id(call, "PLAYBACK_ID")
-    found = take(owner.playback_ids, lambda entry: entry.id == wanted)
-    if found is None:
-        raise not_found()
-    return found
+    return call.asset if "ASSET_ID" in call.params else call.live_stream
 
 
 def _create_playback_id(call: ApiCall) -> Response:
@@ -47,35 +30,20 @@ def _create_playback_id(call: ApiCall) -> Response:
 
 
 def _retrieve_playback_id(call: ApiCall) -> Response:
-    return data(present(_playback_id(call, _owner(call))))
+    return data(present(call.part(_owner(call).playback_ids, "PLAYBACK_ID")))
 
 
 def _delete_playback_id(call: ApiCall) -> Response:
     owner = _owner(call)
-    playback_id = _playback_id(call, owner)
+    playback_id = call.part(owner.playback_ids, "PLAYBACK_ID")
     owner.playback_ids.remove(playback_id)
     del call.environment.playback[playback_id.id]
     return no_content()
 
 
-def _ready_asset(call: ApiCall) -> Asset:
-    asset = call.environment.asset(call.params["ASSET_ID"])
-    if asset.status != "ready":
-        raise failed("Asset is not ready")
-    return asset
-
-
-def _track(call: ApiCall, asset: Asset) -> Track:
-    wanted = _part_id(call, "TRACK_ID")
-    found = take(asset.tracks, lambda track: track.id == wanted)
-    if found is None:
-        raise not_found()
-    return found
-
-
 def _create_track(call: ApiCall) -> Response:
     members = call.json("CreateTrackRequest")
-    asset = _ready_asset(call)
+    asset = call.ready_asset
     name = members.get("name", members["language_code"])
     if take(asset.tracks, lambda track: track.type == members["type"] and track.name == name) is not None:
         raise invalid(f"a {members['type']} track with the name {name} already exists")
@@ -90,7 +58,7 @@ def _create_track(call: ApiCall) -> Response:
 
 def _update_track(call: ApiCall) -> Response:
     members = call.json("UpdateTrackRequest")
-    track = _track(call, call.environment.asset(call.params["ASSET_ID"]))
+    track = call.part(call.asset.tracks, "TRACK_ID")
     for name, value in members.items():
         if name in {"language_code", "name", "closed_captions", "passthrough"}:
             setattr(track, name, value)
@@ -98,8 +66,8 @@ def _update_track(call: ApiCall) -> Response:
 
 
 def _delete_track(call: ApiCall) -> Response:
-    asset = call.environment.asset(call.params["ASSET_ID"])
-    track = _track(call, asset)
+    asset = call.asset
+    track = call.part(asset.tracks, "TRACK_ID")
     if track.type == "video" or track.primary:
         raise invalid(f"the primary {track.type} track cannot be deleted")
     asset.tracks.remove(track)
@@ -110,8 +78,8 @@ def _delete_track(call: ApiCall) -> Response:
 
 def _generate_subtitles(call: ApiCall) -> Response:
     members = call.json("GenerateTrackSubtitlesRequest")
-    asset = _ready_asset(call)
-    if _track(call, asset).type != "audio":
+    asset = call.ready_asset
+    if call.part(asset.tracks, "TRACK_ID").type != "audio":
         raise invalid("subtitles are generated from an audio track")
     made: list[Track] = []
     for entry in members["generated_subtitles"]:
@@ -123,7 +91,7 @@ def _generate_subtitles(call: ApiCall) -> Response:
 
 def _create_static_rendition(call: ApiCall) -> Response:
     entry = call.json("CreateStaticRenditionRequest")
-    asset = call.environment.asset(call.params["ASSET_ID"])
+    asset = call.asset
     if asset.mp4_support != "none":
         raise invalid("static_renditions and mp4_support cannot be used together")
     check_resolutions([*(rendition.resolution or "" for rendition in asset.static_renditions), entry["resolution"]])
@@ -134,11 +102,8 @@ def _create_static_rendition(call: ApiCall) -> Response:
 
 
 def _delete_static_rendition(call: ApiCall) -> Response:
-    asset = call.environment.asset(call.params["ASSET_ID"])
-    wanted = _part_id(call, "STATIC_RENDITION_ID")
-    found: StaticRendition | None = take(asset.static_renditions, lambda rendition: rendition.id == wanted)
-    if found is None:
-        raise not_found()
+    asset = call.asset
+    found = call.part(asset.static_renditions, "STATIC_RENDITION_ID")
     asset.static_renditions.remove(found)
     rendition_event(call.state, call.environment, "deleted", asset, found)
     return no_content()

@@ -23,17 +23,6 @@ from mux_async.emulator.validation._validation import whole_parameter
 from mux_async.emulator.webhooks._events import asset_event
 
 
-def _asset(call: ApiCall) -> Asset:
-    return call.environment.asset(call.params["ASSET_ID"])
-
-
-def _ready_asset(call: ApiCall, otherwise: str = "Asset is not ready") -> Asset:
-    asset = _asset(call)
-    if asset.status != "ready":
-        raise failed(otherwise)
-    return asset
-
-
 def _shown(call: ApiCall, asset: Asset) -> Response:
     return data(asset_json(asset, call.state))
 
@@ -88,11 +77,11 @@ def _read_cursor(cursor: str) -> int:
 
 
 def _retrieve(call: ApiCall) -> Response:
-    return _shown(call, _asset(call))
+    return _shown(call, call.asset)
 
 
 def _update(call: ApiCall) -> Response:
-    asset = _asset(call)
+    asset = call.asset
     changes = call.json("UpdateAssetRequest")
     if "passthrough" in changes:
         asset.passthrough = changes["passthrough"] or None
@@ -105,7 +94,7 @@ def _update(call: ApiCall) -> Response:
 
 
 def _delete(call: ApiCall) -> Response:
-    asset = _asset(call)
+    asset = call.asset
     if asset.status == "preparing" and not call.state.settings.can_delete_preparing:
         raise invalid("Can't delete a preparing asset")
     delete_asset(call.state, call.environment, asset)
@@ -113,12 +102,12 @@ def _delete(call: ApiCall) -> Response:
 
 
 def _delete_thumbnail_time(call: ApiCall) -> Response:
-    _asset(call).thumbnail_time = None
+    call.asset.thumbnail_time = None
     return no_content()
 
 
 def _input_info(call: ApiCall) -> Response:
-    asset = _asset(call)
+    asset = call.asset
     if asset.status == "preparing":
         raise failed("Asset is still preparing")
     media = asset.media
@@ -141,7 +130,7 @@ def _input_info(call: ApiCall) -> Response:
 
 def _update_master_access(call: ApiCall) -> Response:
     access: str = call.json("UpdateAssetMasterAccessRequest")["master_access"]
-    asset = _ready_asset(call)
+    asset = call.ready_asset
     if access == "none":
         close_master(call.state, call.environment, asset)
     elif asset.master_access != "temporary":
@@ -151,7 +140,7 @@ def _update_master_access(call: ApiCall) -> Response:
 
 def _update_mp4_support(call: ApiCall) -> Response:
     support: str = call.json("UpdateAssetMp4SupportRequest")["mp4_support"]
-    asset = _ready_asset(call)
+    asset = call.ready_asset
     if support != "none" and asset.static_renditions:
         raise invalid("static_renditions and mp4_support cannot be used together")
     had, asset.mp4_support = asset.mp4_support, support

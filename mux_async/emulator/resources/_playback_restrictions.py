@@ -74,11 +74,7 @@ def _update_user_agent(call: ApiCall) -> Response:
 
 
 def check_restriction(request: Request, environment: Environment, id: object) -> None:
-    """Refuse a request that the restriction of a token does not let through.
-
-    Raises:
-        ApiError: 403. A restriction that does not exist (any more) lets nothing through.
-    """
+    """Refuse (`ApiError` 403) a request that the restriction of a token does not allow; one that does not exist (any more) allows none."""
     restriction = environment.playback_restrictions.get(str(id))
     if restriction is None:
         raise ApiError(403, "forbidden", "The token names a playback restriction that does not exist")

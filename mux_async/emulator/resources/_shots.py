@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from mux_async.emulator.http._messages import Response, created, data, failed, invalid, no_content, not_found
+from mux_async.emulator.http._messages import Response, created, data, invalid, no_content, not_found
 from mux_async.emulator.resources._asset_lifecycle import begin_shots
 from mux_async.emulator.routing._router import ApiCall, Route
 from mux_async.emulator.state._records import Json, Shots
@@ -24,11 +24,7 @@ def shot_list(duration: float) -> list[tuple[float, float]]:
 
 
 def manifest(asset: Asset) -> Json:
-    """What the manifest's URL answers. Its form is not documented; this one is plain.
-
-    Raises:
-        ApiError: 404, there are no shots.
-    """
+    """What the manifest's URL answers. Its form is not documented; this one is plain. Raises `ApiError` (404): there are no shots."""
     if asset.shots is None or asset.shots.status != "completed" or asset.media is None:
         raise not_found()
     shots = [{"start_time": start, "end_time": end} for start, end in shot_list(asset.media.duration)]
@@ -42,21 +38,19 @@ def _shots(asset: Asset) -> Shots:
 
 
 def _create(call: ApiCall) -> Response:
-    asset = call.environment.asset(call.params["ASSET_ID"])
     call.json("GenerateAssetShotsRequest")
-    if asset.status != "ready":
-        raise failed("Asset is not ready")
+    asset = call.ready_asset
     if asset.shots is not None and asset.shots.status in {"pending", "completed"}:
         raise invalid("the asset already has shots")
     return created(present(begin_shots(call.state, call.environment, asset)))
 
 
 def _retrieve(call: ApiCall) -> Response:
-    return data(present(_shots(call.environment.asset(call.params["ASSET_ID"]))))
+    return data(present(_shots(call.asset)))
 
 
 def _delete(call: ApiCall) -> Response:
-    asset = call.environment.asset(call.params["ASSET_ID"])
+    asset = call.asset
     shots = _shots(asset)
     if shots.status == "deleted":
         raise not_found()

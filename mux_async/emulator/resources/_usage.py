@@ -102,12 +102,9 @@ def _report(known: DeliveredAsset, environment: Environment, begin: int, end: in
 
 
 def announce_traffic(state: State, environment: Environment, threshold: float) -> None:
-    """Say which assets were delivered for at least *threshold* seconds since the last full hour began: ``video.delivery.high_traffic``.
+    """Send ``video.delivery.high_traffic`` for assets delivered for at least *threshold* seconds since the last full hour began.
 
-    When Mux says so by itself is not published. Times are numbers in this event (facts/BEHAVIOUR.md, section 7.2).
-
-    Raises:
-        ApiError: 412, none was.
+    When Mux sends it is not published. Times are numbers in this event (facts/BEHAVIOUR.md, section 7.2). Without any, it is a 412.
     """
     end = int(state.now) + 1
     begin = end // HOUR * HOUR - HOUR
@@ -194,11 +191,7 @@ def _list_exports(call: ApiCall) -> Response:
 
 
 def download_export(request: Request, state: State) -> Response:
-    """Answer at an export's download URL.
-
-    Raises:
-        ApiError: 403 without a valid signature or after its time; 404 for no such export.
-    """
+    """Answer at an export's download URL. Raises `ApiError`: 403 without a valid signature, 404 if there is no such export."""
     check_signed_url(request, state)
     environment = next((found for found in state.environments.values() if found.id == request.segments[2]), None)
     if environment is None:

@@ -33,9 +33,7 @@ _NEEDS_TRACK = frozenset({"edit-captions", "translate-captions"})
 class Input:
     """What became of one input of a workflow.
 
-    Attributes:
-        state: Whether it is there, may come, comes from a workflow of this run, or cannot come.
-        detail: Of a track that is there, its id; of a workflow, its name here; of one that cannot come, why.
+    *detail* is the id of a track that is there, the name of a workflow of this run that makes it (``made``), or why it is ``missing``.
     """
 
     state: Literal["there", "awaited", "made", "missing"]

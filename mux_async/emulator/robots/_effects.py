@@ -6,11 +6,12 @@ import io
 import wave
 from typing import Any
 
+import attrs
 import orjson
 
 from mux_async.emulator.http._messages import Response, not_found, text
 from mux_async.emulator.media._probe import MediaInfo
-from mux_async.emulator.resources._asset_lifecycle import add_text_track, remove_playback_ids
+from mux_async.emulator.resources._asset_lifecycle import add_ready_track, add_text_track, remove_playback_ids
 from mux_async.emulator.robots._outputs import ANSWERS, Material, cues, edited, in_seconds
 from mux_async.emulator.state._records import Job, Json
 from mux_async.emulator.state._state import Asset, Environment, State, Track
@@ -46,12 +47,7 @@ NEEDS_VIDEO = frozenset({"find-best-thumbnails", "find-scenes", "moderate"})
 
 
 class JobFailedError(Exception):
-    """A job cannot be done.
-
-    Attributes:
-        type: For programs.
-        message: For people.
-    """
+    """A job cannot be done."""
 
     def __init__(self, type: str, message: str) -> None:
         super().__init__(message)
@@ -60,11 +56,7 @@ class JobFailedError(Exception):
 
 
 def perform(state: State, environment: Environment, job: Job) -> Json:
-    """Do the job, and return its outputs.
-
-    Raises:
-        JobFailedError: It cannot be done.
-    """
+    """Do the job, and return its outputs. Raises `JobFailedError`: it cannot be done."""
     asset = environment.assets.get(job.asset_id)
     if asset is None or asset.media is None:
         raise JobFailedError("asset_not_found", "The asset was deleted before the job was done")
@@ -80,13 +72,13 @@ def perform(state: State, environment: Environment, job: Job) -> Json:
     return in_seconds(outputs) if job.version else outputs
 
 
+@attrs.frozen
 class _Work:
-    def __init__(self, state: State, environment: Environment, job: Job, asset: Asset, media: MediaInfo) -> None:
-        self._state = state
-        self._environment = environment
-        self._job = job
-        self._asset = asset
-        self._media = media
+    _state: State
+    _environment: Environment
+    _job: Job
+    _asset: Asset
+    _media: MediaInfo
 
     # ---- workflows that look
 
@@ -111,15 +103,13 @@ class _Work:
     # ---- workflows about tracks
 
     def tracks(self) -> Json:
-        match self._job.workflow:
-            case "edit-captions":
-                return self._edit()
-            case "translate-captions":
-                return self._translate_captions()
-            case "translate-audio":
-                return self._translate_audio()
-            case _:
-                return self._premium_captions()
+        works = {
+            "edit-captions": self._edit,
+            "translate-captions": self._translate_captions,
+            "translate-audio": self._translate_audio,
+            "generate-premium-captions": self._premium_captions,
+        }
+        return works[self._job.workflow]()
 
     @property
     def _uploads(self) -> bool:
@@ -141,9 +131,7 @@ class _Work:
     def _add_text(self, name: str, language: str, kind: str = "subtitles") -> Track:
         entry = {"language_code": language, "name": name, "text_type": kind}
         track = add_text_track(self._state, self._asset, entry, source="uploaded")
-        track_event(self._state, self._environment, "created", self._asset, track)
-        track.status = "ready"
-        track_event(self._state, self._environment, "ready", self._asset, track)
+        add_ready_track(self._state, self._environment, self._asset, track)
         return track
 
     def _remove(self, track: Track) -> None:
@@ -189,9 +177,7 @@ class _Work:
             name=self._track_name(f"{language} (dubbed)"),
         )
         self._asset.tracks.append(track)
-        track_event(self._state, self._environment, "created", self._asset, track)
-        track.status = "ready"
-        track_event(self._state, self._environment, "ready", self._asset, track)
+        add_ready_track(self._state, self._environment, self._asset, track)
         return {"uploaded_track_id": track.id}
 
     def _premium_captions(self) -> Json:
@@ -214,11 +200,7 @@ class _Work:
 
 
 def download(state: State, job_id: str, name: str) -> Response:
-    """Answer at a temporary URL of a job.
-
-    Raises:
-        ApiError: 404, there is no such file.
-    """
+    """Answer at a temporary URL of a job. Raises `ApiError` (404): there is no such file."""
     for environment in state.environments.values():
         job = environment.jobs.get(job_id)
         asset = None if job is None else environment.assets.get(job.asset_id)

@@ -81,11 +81,7 @@ def schema_of(version: int, workflow: str) -> str:
 
 
 def check_terms(call: ApiCall, version: int) -> None:
-    """Refuse version 1 until its terms are accepted.
-
-    Raises:
-        ApiError: 403, they are not.
-    """
+    """Refuse version 1 until its terms are accepted. Raises `ApiError` (403): they are not."""
     if version and not (call.environment.has_robots_terms or call.state.settings.accept_robots_terms):
         raise ApiError(
             403,
@@ -119,8 +115,8 @@ def create_job(
     """Begin a job whose parameters fit their schema.
 
     Raises:
-        ApiError: 400, a parameter is missing; 400 or 404, there is no such asset or track; 409, it is being done already; 422, the
-            asset is in no state for it.
+        ApiError: 400, a parameter is missing; 400 or 404, there is no such asset or track; 409, it is in progress already; 422, the asset
+            or track is in the wrong state.
     """
     for name in ("asset_id", *NEEDS.get(workflow, ())):
         if name not in parameters:

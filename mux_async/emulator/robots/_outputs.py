@@ -25,15 +25,7 @@ _DEFAULT_THRESHOLD = 0.8
 
 @attrs.frozen
 class Material:
-    """What a job works on.
-
-    Attributes:
-        job: The job.
-        asset: Ready.
-        media: Of the asset.
-        start: Seconds where the scope begins.
-        end: Seconds where it ends, after *start*.
-    """
+    """What a job works on: a ready asset, from *start* to *end* in seconds."""
 
     job: Job
     asset: Asset

@@ -17,11 +17,7 @@ WHOAMI = ("system", "v1", "whoami")
 
 
 def authenticate(tokens: Sequence[Token], request: Request) -> Token:
-    """Return the token of *request*.
-
-    Raises:
-        ApiError: 401, it has none that is known.
-    """
+    """Return the token of *request*. Raises `ApiError` (401): it has none that is known."""
     scheme, _, value = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         found = next((token for token in tokens if token.bearer is not None and _same(value.strip(), token.bearer)), None)
@@ -47,11 +43,7 @@ def _same(given: str, wanted: Secret) -> bool:
 
 
 def authorize(token: Token, request: Request) -> None:
-    """Check that the token may do this.
-
-    Raises:
-        ApiError: 403, it may not; 401 from Robots (facts/NEWER.md, section 2).
-    """
+    """Check that the token may do this. Raises `ApiError`: 403, it may not; 401 from Robots (facts/NEWER.md, section 2)."""
     if request.segments == WHOAMI:
         return
     needed = f"{request.segments[0]}:{'read' if request.method in _READS else 'write'}"

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import attrs
 
-from mux_async.emulator.faults._request_faults import Fault
+from mux_async.emulator.faults._faults import Fault
 from mux_async.emulator.http._messages import ApiError, Request, Response
 from mux_async.limits import Bucket
 
@@ -45,11 +45,7 @@ class Sink(Protocol):
         ...
 
     def finish(self) -> Response:
-        """The body ended: answer.
-
-        Raises:
-            ApiError: The answer is an error.
-        """
+        """The body ended: answer. Raises `ApiError`: the answer is an error."""
         ...
 
     def cut(self) -> None:

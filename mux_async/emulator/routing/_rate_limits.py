@@ -29,13 +29,7 @@ def bucket_of(method: str, path: str) -> Bucket:
 
 @attrs.frozen
 class LimitDecision:
-    """Whether a request may pass.
-
-    Attributes:
-        allowed: Whether it may.
-        remaining: Requests that could pass right after it.
-        retry_after: Seconds until one could pass; 0.0 when it did.
-    """
+    """Whether a request may pass, how many could pass right after it, and seconds until one could."""
 
     allowed: bool
     remaining: int
@@ -44,15 +38,7 @@ class LimitDecision:
 
 @attrs.frozen
 class Level:
-    """How full a bucket is.
-
-    Attributes:
-        scope: Name of the environment it belongs to, and the priority; empty for the account's.
-        bucket: Which.
-        left: Requests that could pass now.
-        capacity: Most that can be left.
-        rate: Requests per second that come back.
-    """
+    """How full a bucket is: *left* of *capacity* requests, refilled by *rate* a second. The *scope* of an account's bucket is empty."""
 
     scope: str
     bucket: Bucket

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
+from urllib.parse import parse_qsl
 
 import attrs
 
-from mux_async.emulator.http._messages import Request, Response, invalid
-from mux_async.emulator.state._state import Environment, Json, State
-from mux_async.emulator.validation._validation import Schema, validated, whole_parameter
+from mux_async.emulator.http._messages import Request, Response, failed, invalid, not_found
+from mux_async.emulator.state._ids import is_well_formed
+from mux_async.emulator.state._state import Asset, Environment, Json, LiveStream, State
+from mux_async.emulator.validation._spec import load
+from mux_async.emulator.validation._validation import Schema, lenient_validator, validated, whole_parameter
+
+
+class _HasId(Protocol):
+    @property
+    def id(self) -> str | None: ...
+
 
 T = TypeVar("T")
+P = TypeVar("P", bound=_HasId)
 DEFAULT_LIMIT = 25
 MAX_LIMIT = 100
 
@@ -26,25 +36,39 @@ class ApiCall:
     state: State
     environment: Environment
 
-    def json(self, schema: Schema) -> Json:
-        """Decode and check the body.
+    @property
+    def asset(self) -> Asset:
+        """The asset that the path names."""
+        return self.environment.asset(self.params["ASSET_ID"])
 
-        Raises:
-            ApiError: 400.
-        """
+    @property
+    def ready_asset(self) -> Asset:
+        """The same; one that is not ready is an `ApiError` (412)."""
+        if self.asset.status != "ready":
+            raise failed("Asset is not ready")
+        return self.asset
+
+    @property
+    def live_stream(self) -> LiveStream:
+        """The live stream that the path names."""
+        return self.environment.live_stream(self.params["LIVE_STREAM_ID"])
+
+    def part(self, parts: Iterable[P], name: str) -> P:
+        """Return the part of an object whose id is the path's parameter *name*. Raises `ApiError` (400 or 404)."""
+        wanted = self.params[name]
+        if not is_well_formed(wanted):
+            raise invalid("Failed to parse ID")
+        found = take(parts, lambda part: part.id == wanted)
+        if found is None:
+            raise not_found()
+        return found
+
+    def json(self, schema: Schema) -> Json:
+        """Decode and check the body. Raises `ApiError` (400)."""
         return validated(self.body, schema)
 
     def page(self, items: Sequence[T], *, default: int = DEFAULT_LIMIT, most: int = MAX_LIMIT) -> list[T]:
-        """Return the requested page of *items*; it is empty past the end.
-
-        Args:
-            items: All items.
-            default: Items per page if the request has no ``limit``.
-            most: Maximum items per page.
-
-        Raises:
-            ApiError: 400, a parameter is invalid.
-        """
+        """Return the requested page of *items*; it is empty past the end. Raises `ApiError` (400)."""
         number = whole_parameter(self.request.query, "page", 1)
         limit = self.limit(default, most)
         return list(items[(number - 1) * limit : number * limit])
@@ -69,6 +93,25 @@ class Route:
     def parts(self) -> tuple[str, ...]:
         """The path's parts."""
         return tuple(self.template.strip("/").split("/"))
+
+
+def checked(route: Route) -> Route:
+    """Return a route that validates the query against the API description before it answers.
+
+    Values that Mux clamps or ignores (a page size above the maximum, an empty value) pass; handlers check the rest.
+    """
+
+    def answer(call: ApiCall) -> Response:
+        query = call.request.target.partition("?")[2]
+        operation = load().operation(route.method, route.template) if query else None
+        if operation is not None:
+            pairs = parse_qsl(query, keep_blank_values=True)
+            problems = lenient_validator().query_problems(operation, pairs)
+            if problems:
+                raise invalid(*problems)
+        return route.handler(call)
+
+    return attrs.evolve(route, handler=answer)
 
 
 class Router:
@@ -107,10 +150,6 @@ def take(found: Iterable[T], matches: Callable[[T], bool]) -> T | None:
 
 
 def known(value: Any, allowed: Sequence[str], name: str) -> None:
-    """Refuse a query parameter that is none of *allowed*.
-
-    Raises:
-        ApiError: 400.
-    """
+    """Refuse a query parameter that is none of *allowed*. Raises `ApiError` (400)."""
     if value is not None and value not in allowed:
         raise invalid(f"{name} must be one of {', '.join(allowed)}")

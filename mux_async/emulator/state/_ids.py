@@ -43,9 +43,7 @@ def is_well_formed(id: str) -> bool:
 class IdGenerator:
     """Gives out ids. Each kind has its own sequence, so that one more GET does not change the next asset's id.
 
-    Args:
-        seed: What everything depends on.
-        generation: How often the sequences were begun anew, 0 for never. Names and keys stay, and no id is given out again.
+    *generation* counts how often the sequences began anew. Names and keys stay, and no id is given out again.
     """
 
     def __init__(self, seed: int | str, generation: int = 0) -> None:

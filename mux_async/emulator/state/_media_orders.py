@@ -32,11 +32,7 @@ def main_input(options: Json) -> Mapping[str, Any]:
 
 
 def probe_input(state: State, environment: Environment, asset: Asset) -> MediaInfo | InputProblem:
-    """Return what an asset's input holds, or why it cannot be used. With a media backend, its media file exists afterwards.
-
-    Raises:
-        MediaPendingError: The media backend is still working on it.
-    """
+    """Return what an asset's input holds, or why it cannot be used. Raises `MediaPendingError` while the media backend works on it."""
     if asset.source_asset_id is not None:
         return _clip(state, environment, asset)
     end = TEST_DURATION if asset.test else None

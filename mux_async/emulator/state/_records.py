@@ -87,12 +87,8 @@ class Recording:
 class LiveIngest:
     """What an encoder does with a live stream.
 
-    Attributes:
-        connected: Whether an encoder is there.
-        protocol: How it sends.
-        session: Counts connections; a planned step of an earlier one finds that it is too late.
-        asset_id: The asset being recorded; stays through a reconnect window.
-        draining: The recording was ended while the encoder was there; it is cut off a minute later.
+    *session* counts connections, so that a planned step of an earlier one has no effect. *asset_id* is the asset being recorded, and stays
+    through a reconnect window. *draining*: the recording was ended while the encoder was connected, which is cut off a minute later.
     """
 
     connected: bool = False

@@ -13,14 +13,9 @@ import attrs
 
 @attrs.frozen
 class Step:
-    """One scheduled step.
+    """One scheduled step, at a time in epoch seconds; *number* orders steps of the same time.
 
-    Attributes:
-        at: Epoch seconds.
-        number: Order of scheduling, for steps of the same time.
-        name: Which step: ``asset.ready``, ...
-        environment: Id of the environment.
-        subject: Id of the object, or of the object and its part, joined by a slash.
+    *subject* is the id of the object, or of the object and its part, joined by a slash; *environment* is the environment's id.
     """
 
     at: float
@@ -42,14 +37,7 @@ class Changes:
 
 
 class Scheduler:
-    """Scheduled steps.
-
-    Args:
-        steps: In any order.
-
-    Attributes:
-        changes: If set, every change is recorded in it. The code that sets it also empties it.
-    """
+    """Scheduled steps. If *changes* is set, every change is recorded in it; the code that sets it also empties it."""
 
     def __init__(self, steps: Iterable[Step] = ()) -> None:
         self._steps = list(steps)

@@ -11,8 +11,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import attrs
 
 from mux_async.emulator._settings import EmulatorSettings
-from mux_async.emulator.faults._webhook_faults import WebhookFaults
-from mux_async.emulator.faults._work_faults import WorkFaults
+from mux_async.emulator.faults._faults import WebhookFaults, WorkFaults
 from mux_async.emulator.http._messages import invalid, not_found
 from mux_async.emulator.media._probe import InputProblem, MediaInfo
 from mux_async.emulator.state._ids import IdGenerator, is_well_formed
@@ -226,11 +225,7 @@ class Environment:
     annotations: dict[str, Annotation] = attrs.field(factory=dict[str, Annotation])
 
     def one(self, records: Mapping[str, T], id: str, malformed: str = "Failed to parse ID", *missing: str) -> T:
-        """Return the record with this *id*, from one of the mappings here.
-
-        Raises:
-            ApiError: 400 with the message *malformed*, or 404 with the message *missing*.
-        """
+        """Return the record with this *id*; raise `ApiError` 400 with the message *malformed*, or 404 with the message *missing*."""
         if id in records:
             return records[id]
         raise not_found(*missing) if is_well_formed(id) else invalid(malformed)

@@ -30,12 +30,7 @@ _RANGE = re.compile(r"bytes (?:(?P<first>\d{1,18})-(?P<last>\d{1,18})|(?P<query>
 
 
 class SessionError(Exception):
-    """A request that the session refuses.
-
-    Attributes:
-        status: HTTP status.
-        message: For the answer's body, as text.
-    """
+    """A request that the session refuses, with an HTTP status and a message as text."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -53,11 +48,7 @@ class ContentRange:
 
     @classmethod
     def parse(cls, header: str) -> ContentRange:
-        """Read the header.
-
-        Raises:
-            SessionError: 400, it makes no sense.
-        """
+        """Read the header. Raises `SessionError` (400): it makes no sense."""
         match = _RANGE.fullmatch(header.strip())
         if match is None:
             raise SessionError(400, f"Failed to parse the Content-Range header {header!r}")
@@ -94,14 +85,9 @@ class UploadSession:
         self._file: BufferedRandom | None = None
 
     def begin(self, content_range: str | None, content_length: int | None) -> SessionWriter:
-        """Start a request that carries bytes, or asks how many are stored.
+        """Start a request that carries bytes, or asks how many are stored. Raises `SessionError`: it is refused, and nothing changes.
 
-        Args:
-            content_range: The header, or ``None`` for the whole file in one piece.
-            content_length: Bytes of the body, when they are known beforehand.
-
-        Raises:
-            SessionError: The request is refused; nothing changes.
+        *content_range* is the header, or ``None`` for the whole file in one piece; *content_length* is ``None`` if it is not known.
         """
         given = ContentRange.parse(content_range) if content_range is not None else ContentRange(0, None, content_length)
         if self._writer is not None:

@@ -32,24 +32,15 @@ _TEXTS: Mapping[str, str] = {
 
 @attrs.frozen
 class Examples:
-    """Makes up values.
-
-    Attributes:
-        spec: The schemas that references name.
-        seed: What the values depend on besides the schema: another seed, other ids.
-    """
+    """Makes up values; another *seed* gives other ids."""
 
     spec: Spec
     seed: str
 
     def make(self, schema: JsonSchema, name: str = "", path: str = "", depth: int = 0) -> Any:
-        """Make up a value.
+        """Make up a value that fits *schema*.
 
-        Args:
-            schema: What it has to fit.
-            name: The member it is for.
-            path: Where it is, so that two ids of one answer differ.
-            depth: How deep it lies. Far down, objects have only what they must have, and lists are as short as they may be.
+        *path* makes ids of one answer differ. From a *depth* on, objects have only required members, and lists are as short as they may be.
         """
         schema = self.spec.resolve(schema)
         if "oneOf" in schema:

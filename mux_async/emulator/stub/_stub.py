@@ -26,11 +26,7 @@ _CAPTIONS = "WEBVTT\n\n00:00:00.000 --> 00:00:05.000\nNothing is said.\n"
 
 
 class Stub:
-    """Answers requests from the description alone.
-
-    Args:
-        seed: What ids are made from.
-    """
+    """Answers requests from the description alone. Ids depend on the seed."""
 
     def __init__(self, seed: int | str) -> None:
         self._spec: Spec = load()

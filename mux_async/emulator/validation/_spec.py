@@ -36,16 +36,8 @@ class Parameter:
 class Operation:
     """An operation.
 
-    Attributes:
-        id: Dotted: ``video.assets.create``.
-        verb: In capitals.
-        path: With ``{NAME}`` for parameters.
-        host: ``api``, ``stream`` or ``image``; the emulator serves all three on one origin.
-        parameters: Of path and query.
-        body: Schema of the request's JSON body; ``None`` for none.
-        status: Of a success.
-        type: Media type of a success; ``None`` for no body.
-        answer: Schema of a JSON body; empty when it is not described.
+    *id* is dotted (``video.assets.create``), *path* has ``{NAME}`` for parameters, *host* is ``api``, ``stream`` or ``image``. *status* and
+    *type* (``None`` for no body) are of a success, and *answer* is the schema of its JSON, empty if it is not described.
     """
 
     id: str

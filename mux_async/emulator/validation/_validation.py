@@ -73,13 +73,7 @@ class Validator:
     lenient: bool = False
 
     def problems(self, value: object, schema: Schema, name: str = "") -> list[str]:
-        """Return a message for each problem of *value*, in the order of the schema.
-
-        Args:
-            value: As JSON decodes it.
-            schema: What it has to fit.
-            name: What the messages call it; ``""`` for a request's body.
-        """
+        """Return a message for each problem of *value*, in the order of the schema; *name* is what they call it, ``""`` for a body."""
         found: list[str] = []
         self._check(value, {"$ref": schema} if isinstance(schema, str) else schema, name, found)
         return found
@@ -253,11 +247,7 @@ def lenient_validator() -> Validator:
 
 
 def read_json(body: bytes) -> dict[str, Any]:
-    """Decode and normalize a request body; an empty one counts as ``{}`` (facts/BEHAVIOUR.md, section 1.2).
-
-    Raises:
-        ApiError: 400, it is not a JSON object.
-    """
+    """Decode and normalize a request body; an empty one counts as ``{}`` (facts/BEHAVIOUR.md, section 1.2). Raises `ApiError` (400)."""
     if not body.strip():
         return {}
     try:
@@ -281,11 +271,7 @@ def normalized(value: object) -> object:
 
 
 def validated(body: bytes, schema: Schema) -> dict[str, Any]:
-    """Decode a request body and check it.
-
-    Raises:
-        ApiError: 400, with a sentence for each problem.
-    """
+    """Decode a request body and check it. Raises `ApiError` (400), with a sentence for each problem."""
     value = read_json(body)
     problems = lenient_validator().problems(value, schema)
     if problems:
@@ -294,11 +280,7 @@ def validated(body: bytes, schema: Schema) -> dict[str, Any]:
 
 
 def whole_parameter(query: Mapping[str, str], name: str, default: int, minimum: int = 1) -> int:
-    """Read a query parameter that is an integer; an empty one counts as missing.
-
-    Raises:
-        ApiError: 400, it is not, or it is below *minimum*.
-    """
+    """Read a query parameter that is an integer of at least *minimum*; an empty one counts as missing. Raises `ApiError` (400)."""
     given = query.get(name)
     if given is None or given == "":
         return default

@@ -13,7 +13,7 @@ from random import Random
 
 import attrs
 
-from mux_async.emulator.faults._webhook_faults import WebhookFault
+from mux_async.emulator.faults._faults import WebhookFault
 from mux_async.emulator.state._records import Delivery, DeliveryAttempt, WebhookEndpoint, WebhookEvent
 from mux_async.emulator.state._state import Environment, State
 
@@ -111,11 +111,9 @@ def run_delivery_step(state: State, name: str, subject: str) -> None:
 
 
 def take_due(state: State, busy: Collection[str] | None = None) -> list[WebhookRequest]:
-    """Take what is to be sent now, in the order it became due; each is to be reported on with `settle`.
+    """Take the deliveries that are due, in order; each is to be reported on with `settle`.
 
-    Args:
-        state: The account.
-        busy: Ids of endpoints that are to get nothing now; then no endpoint gets more than one, and the rest waits. ``None`` takes all.
+    Endpoints in *busy* get none now, and every other at most one; the rest waits. ``None`` takes all.
     """
     taken: list[WebhookRequest] = []
     waiting: list[str] = []
@@ -168,16 +166,9 @@ def _request(state: State, endpoint: WebhookEndpoint, delivery: Delivery, attemp
 
 
 def settle(state: State, delivery_id: str, status: int | None, error: str | None = None) -> Delivery | None:
-    """Note how an attempt ended, and plan the next one unless it was answered 2xx or the time for retries is over.
+    """Record how an attempt ended, and plan the next one unless it was answered 2xx or the time for retries is over.
 
-    Args:
-        state: The account.
-        delivery_id: Of the delivery; one that is not being sent is left alone.
-        status: Of the answer; ``None`` when there was none.
-        error: Why there was none.
-
-    Returns:
-        The delivery; ``None`` when it was not being sent (any more).
+    Returns the delivery; ``None`` if it was not being sent (any more).
     """
     delivery = state.deliveries.get(delivery_id)
     if delivery is None or delivery.status != "sending":

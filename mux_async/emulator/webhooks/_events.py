@@ -27,15 +27,7 @@ from mux_async.emulator.webhooks._deliveries import plan_deliveries
 
 
 def emit(state: State, environment: Environment, type: str, subject: tuple[str, str], data: Json) -> None:
-    """Let an event happen now.
-
-    Args:
-        state: The account.
-        environment: Whose event it is.
-        type: ``video.asset.ready``, ...
-        subject: Kind and id of the object.
-        data: The object as this event shows it; members that are not there are left out already.
-    """
+    """Emit an event of *type* (``video.asset.ready``) now. *subject* is kind and id of the object, *data* how the event shows it."""
     kind, object_id = subject
     event_id = state.id_generator.uuid("event")
     envelope: Json = {
