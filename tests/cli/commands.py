@@ -141,6 +141,12 @@ def emulate_here(
     settings: EmulatorSettings | None = None, *, on_arrival: Callable[[Arrival], None] | None = None
 ) -> Generator[Emulate]:
     """Serve an emulator from a thread of this process while the block runs. *on_arrival* is called in that thread."""
-    emulator = Emulator(settings, on_arrival=on_arrival)
+    with serve_here(Emulator(settings, on_arrival=on_arrival)) as emulator:
+        yield emulator
+
+
+@contextmanager
+def serve_here(emulator: Emulator) -> Generator[Emulate]:
+    """Serve *emulator* from a thread of this process while the block runs."""
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(serve(emulator)) as origin:
         yield Emulate(origin)
