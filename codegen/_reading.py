@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import keyword
 import re
 from collections.abc import Iterator
@@ -38,7 +39,8 @@ def build(document: Json, overlays: Overlays) -> Api:
     unmatched.refuse()
     recognition.refuse_unmatched()
     groups = tuple(sorted({method.group for method in methods} | {part for m in methods for part in _ancestors(m.group)}))
-    if odd := set(overlays.bases) - set(groups):
+    bases = {group: base for key, base in overlays.bases.items() for group in fnmatch.filter(groups, key)}
+    if odd := {key for key in overlays.bases if not fnmatch.filter(groups, key)}:
         raise GeneratorError(f"operations.toml: [bases] names no group: {', '.join(sorted(odd))}")
     if odd := overlays.mixins.keys() - {schema.name for schema in schemas.values() if isinstance(schema, Object)}:
         raise GeneratorError(f"types.toml: [mixins] names no object: {', '.join(sorted(odd))}")
@@ -54,7 +56,7 @@ def build(document: Json, overlays: Overlays) -> Api:
         envelope=document["x-envelope"],
         groups=groups,
         ids=tuple(sorted(overlays.ids)),
-        bases=overlays.bases,
+        bases=bases,
         mixins=overlays.mixins,
         query_items=overlays.query_items,
         words=overlays.words,

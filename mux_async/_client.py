@@ -450,20 +450,20 @@ class Mux:
     def webhook_received(self, event: Event) -> None:
         """Pass a webhook event to the client, so that waits for its object end at once.
 
-        For the handler of a program that both waits (``wait_until_ready``, uploads, ingest, ``live.watch``) and receives webhooks. The
+        For the handler of a program that both waits (``wait_until_...``, uploads, ingest, ``live.watch``) and receives webhooks. The
         content of the event is trusted: pass only events whose signature was verified. Events for which there is no wait do no harm, and
         neither do repeated ones. Call it in the event loop of the waiting tasks; it returns at once. While events arrive, the client polls
-        its assets and live streams only every 10 to 60 s, in case one gets lost.
+        what it waits for only every 10 to 60 s, in case one gets lost.
 
         Args:
             event: As `mux_async.webhooks.parse_event` returns it.
         """
         from mux_async._webhook_updates import webhook_updates
-        from mux_async.live._poller import poller_of as live_poller_of
-        from mux_async.resources._asset_waits import poller_of
+        from mux_async.live._poller import poller_of
+        from mux_async.resources._waits import pollers_of
 
-        poller_of(self._caller).update(webhook_updates(event))
-        live_poller_of(self._caller).webhook_received(event)
+        pollers_of(self._caller).webhook_received(webhook_updates(event))
+        poller_of(self._caller).webhook_received(event)
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop, for this client and its ``with_options`` variants.

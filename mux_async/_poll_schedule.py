@@ -1,6 +1,6 @@
 """When to poll: soon after a change, rarely while nothing changes, and more rarely while webhooks report the changes.
 
-Used by `_asset_poller` and `live`. Polls are `FIRST_INTERVAL` apart, and the interval grows by `GROWTH` to `LONGEST_INTERVAL`. Every change
+Used by `_poller` and `live`. Polls are `FIRST_INTERVAL` apart, and the interval grows by `GROWTH` to `LONGEST_INTERVAL`. Every change
 and every new waiter resets it. While webhooks arrive, polling is a safety net: `LONGEST_INTERVAL` to `SAFETY_INTERVAL`. A poll that finds
 a change that no webhook reported restores the usual intervals.
 """
@@ -34,6 +34,8 @@ class PollSchedule:
 
     _webhooks: int = 0
     """Number of webhooks received."""
+    polls_per_sweep: int = 1
+    """Polls that it takes to see everything; they share the longest interval."""
     _failed_polls: int = 0
     _next: float = -math.inf
     _interval: float = FIRST_INTERVAL
@@ -46,7 +48,8 @@ class PollSchedule:
 
     @property
     def _longest(self) -> float:
-        return SAFETY_INTERVAL if self._has_webhooks else LONGEST_INTERVAL
+        longest = SAFETY_INTERVAL if self._has_webhooks else LONGEST_INTERVAL
+        return max(self._first, longest / self.polls_per_sweep)
 
     def restart(self) -> None:
         """Make the first poll due now: the first waiter was added."""

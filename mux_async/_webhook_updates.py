@@ -1,83 +1,135 @@
-"""Read the state of assets from webhook events, for tasks that wait for those assets. Pure."""
+"""Read from webhook events what tasks that wait should know. Pure."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from multidict import CIMultiDict, CIMultiDictProxy
-
-from mux_async._asset_poller import AssetRef, Update
+from mux_async._goals import ENDED, ENDED_PART, MASTER, gone
 from mux_async._models.model import Model
-from mux_async.errors import NotFoundError, UploadError
+from mux_async._poller import Ref, Update
+from mux_async.errors import UploadError
 
 if TYPE_CHECKING:
     from mux_async.webhooks._event import Event
 
-_WITH_WHOLE_ASSET: Final = frozenset(
-    {
-        "video.asset.created",
-        "video.asset.errored",
-        "video.asset.live_stream_completed",
-        "video.asset.ready",
-        "video.asset.updated",
-    }
-)
+# The names of lists in a `Ref`.
+ASSETS: Final = "assets"
+LIVE_STREAMS: Final = "live_streams"
+JOBS: Final = ("robots_v0_jobs", "robots_jobs")
+"""By version."""
+RUNS: Final = ("robots_v0_directives_runs", "robots_directives_runs")
+"""By version."""
+
+_WITH_WHOLE_ASSET: Final = frozenset({"created", "errored", "live_stream_completed", "ready", "updated"})
 """Events that contain the whole asset. Events about parts of an asset may contain less of it."""
 
 
-def webhook_updates(event: Event) -> list[tuple[AssetRef, Update]]:
+def run_list(runs: str, directive_id: str) -> str:
+    """Return the name of the list of the runs of one directive."""
+    return f"{runs} of {directive_id}"
+
+
+def asset_refs(asset_id: object, upload_id: object) -> list[Ref]:
+    """Return the refs of an asset: its own, and that of the upload it came from."""
+    ids = {"id": asset_id, "upload": upload_id}
+    return [Ref(ASSETS, value, by) for by, value in ids.items() if isinstance(value, str) and value]
+
+
+def webhook_updates(event: Event) -> list[Update]:
     """Return the updates in *event*; empty if it cannot end a wait.
 
-    The asset in the event has the same fields as the API's asset; only its times have another format (facts/BEHAVIOUR.md, section 1.5).
+    The objects in events have the same fields as the API's; only their times have another format (facts/BEHAVIOUR.md, section 1.5).
     """
     kind: object = getattr(event, "type", None)
-    if not isinstance(kind, str) or not (
-        kind.startswith("video.upload.") or kind in _WITH_WHOLE_ASSET or kind == "video.asset.deleted"
-    ):
-        return []
+    match kind.split(".") if isinstance(kind, str) else ():
+        case ["video", "asset", state] if state in _WITH_WHOLE_ASSET or state == "deleted":
+            return _from_asset(state, _wire(event))
+        case ["video", "asset", "track" | "static_rendition" | "master" as part, _]:
+            return _from_part(part, _wire(event))
+        case ["video", "upload", state]:
+            return _from_upload(state, _wire(event))
+        case ["video", "live_stream", "active" | "idle" | "disabled" | "deleted"]:
+            # A repeated delivery may tell of an earlier broadcast, so it only causes a poll.
+            return [Update(Ref(LIVE_STREAMS, stream_id))] if (stream_id := _id(_wire(event))) else []
+        case ["robots", "job", _, state] if state in ENDED:
+            return _from_job(0, event)
+        case ["robots", "v1", "job", _, state] if state in ENDED:
+            return _from_job(1, event)
+        case ["robots", "directive_run", state] if state in ENDED:
+            return _from_run(0, event)
+        case ["robots", "v1", "directive_run", state] if state in ENDED:
+            return _from_run(1, event)
+        case _:
+            return []
+
+
+def _wire(event: Event) -> dict[str, Any]:
     data: object = getattr(event, "data", None)  # after the type: this decodes the event
-    if not isinstance(data, Model):
-        return []
-    wire = data.to_wire()
-    if kind.startswith("video.upload."):
-        return _from_upload(kind.rpartition(".")[2], wire)
-    return _from_asset(kind, wire)
+    return data.to_wire() if isinstance(data, Model) else {}
 
 
-def _from_asset(kind: str, wire: dict[str, object]) -> list[tuple[AssetRef, Update]]:
+def _id(wire: dict[str, Any], name: str = "id") -> str:
+    found: object = wire.get(name)
+    return found if isinstance(found, str) else ""
+
+
+def _object(wire: dict[str, Any], name: str) -> dict[str, Any]:
+    found: object = wire.get(name)
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+
+
+def _from_asset(state: str, wire: dict[str, Any]) -> list[Update]:
     from mux_async.models import Asset
 
-    asset_id, upload_id = wire.get("id"), wire.get("upload_id")
-    refs: list[AssetRef] = []
-    if isinstance(asset_id, str):
-        refs.append(AssetRef("asset", asset_id))
-    if isinstance(upload_id, str):
-        refs.append(AssetRef("upload", upload_id))
-    update: Update = Asset.from_wire(wire)
-    if kind == "video.asset.deleted":
-        update = NotFoundError(
-            f"asset {asset_id!r} was deleted, according to a webhook",
-            status=404,
-            type=None,
-            messages=(),
-            request_id=None,
-            headers=CIMultiDictProxy(CIMultiDict()),
-            body=None,
-            retry_after=None,
-        )
-    return [(ref, update) for ref in refs]
+    refs = asset_refs(wire.get("id"), wire.get("upload_id"))
+    if state == "deleted":
+        return [Update(ref, gone(f"asset {_id(wire)!r}"), is_final=True) for ref in refs]
+    asset = Asset.from_wire(wire)
+    return [Update(ref, asset, is_final=asset.status in {"ready", "errored"}) for ref in refs]
 
 
-def _from_upload(state: str, wire: dict[str, object]) -> list[tuple[AssetRef, Update]]:
-    upload_id = wire.get("id")
-    if not isinstance(upload_id, str):
+def _from_part(part: str, wire: dict[str, Any]) -> list[Update]:
+    from mux_async.models import AssetMaster, StaticRendition, Track
+
+    is_master = part == "master"
+    asset_id, part_id = (_id(wire), MASTER) if is_master else (_id(wire, "asset_id"), _id(wire))
+    if not asset_id or not part_id:
         return []
-    ref = AssetRef("upload", upload_id)
+    models: dict[str, type[Track | StaticRendition | AssetMaster]]
+    models = {"track": Track, "static_rendition": StaticRendition, "master": AssetMaster}
+    value = models[part].from_wire(_object(wire, "master") if is_master else wire)
+    return [Update(Ref(ASSETS, asset_id), value, is_final=value.status in ENDED_PART and not is_master, part=part_id)]
+
+
+def _from_upload(state: str, wire: dict[str, Any]) -> list[Update]:
+    upload_id = _id(wire)
+    if not upload_id:
+        return []
+    ref = Ref(ASSETS, upload_id, "upload")
     if state == "asset_created":
-        return [(ref, None)]  # this event does not contain the asset; video.asset.created follows with it
+        return [Update(ref)]  # this event does not contain the asset; video.asset.created follows with it
     if state not in {"cancelled", "errored"}:
         return []
-    error = cast("dict[str, object]", wire.get("error")) if isinstance(wire.get("error"), dict) else {}
-    reason = error.get("message") or "no reason given"
+    reason = _object(wire, "error").get("message") or "no reason given"
     message = f"upload {upload_id!r} is {state} and will not become a playable asset ({reason}); start a new upload"
-    return [(ref, UploadError(message, upload_id=upload_id, sent=0, resumable=False))]
+    return [Update(ref, UploadError(message, upload_id=upload_id, sent=0, resumable=False), is_final=True)]
+
+
+def _from_job(version: int, event: Event) -> list[Update]:
+    data: object = getattr(event, "data", None)
+    job_id: object = getattr(data, "id", None)
+    if not isinstance(data, Model) or not isinstance(job_id, str) or getattr(data, "status", None) not in ENDED:
+        return []
+    return [Update(Ref(JOBS[version], job_id), data, is_final=True)]
+
+
+def _from_run(version: int, event: Event) -> list[Update]:
+    from mux_async.models import DirectiveRunDetail, RobotsV1DirectiveRunDetail
+
+    run = _object(_wire(event), "directive_run")
+    run_id, directive_id = _id(run), _id(run, "directive_id")
+    if not run_id or not directive_id:
+        return []
+    model = RobotsV1DirectiveRunDetail if version else DirectiveRunDetail
+    detail = model.from_wire({**run, "run_id": run_id, "subject_id": run.get("asset_id")})
+    return [Update(Ref(run_list(RUNS[version], directive_id), run_id), detail)]

@@ -32,7 +32,14 @@
     │   ├── RateLimitedError                429
     │   └── ServerError                     5xx
     ├── RepeatedPageError                   a list that does not go on: a cursor came back, or a page
-    ├── AssetErroredError                   Mux could not make the asset that was waited for
+    ├── ProcessingError                     Mux could not make what was waited for
+    │   ├── AssetErroredError
+    │   ├── DirectiveRunFailedError
+    │   ├── JobFailedError
+    │   ├── LiveStreamDisabledError
+    │   ├── MasterErroredError
+    │   ├── StaticRenditionErroredError
+    │   └── TrackErroredError
     └── UploadError                         a direct upload that cannot go on
 
     MuxWarning (UserWarning)                what a request probably says by mistake
@@ -67,8 +74,12 @@ __all__ = [
     "DeadlineExceededError",
     "Delivery",
     "DeprecatedArgumentWarning",
+    "DirectiveRunFailedError",
     "InvalidRequestError",
+    "JobFailedError",
     "LimitWaitError",
+    "LiveStreamDisabledError",
+    "MasterErroredError",
     "MissingCredentialsError",
     "MissingExtraError",
     "MisspeltArgumentWarning",
@@ -78,11 +89,14 @@ __all__ = [
     "NotReadyError",
     "PermissionDeniedError",
     "Phase",
+    "ProcessingError",
     "RateLimitedError",
     "RepeatedPageError",
     "ResponseError",
     "ResponseTooLargeError",
     "ServerError",
+    "StaticRenditionErroredError",
+    "TrackErroredError",
     "TransportClosedError",
     "TransportError",
     "TransportTimeoutError",
@@ -494,21 +508,85 @@ class ServerError(APIStatusError):
     """A 5xx: Mux failed, and a write may or may not have happened."""
 
 
-class AssetErroredError(MuxError):
+class ProcessingError(MuxError):
+    """Mux could not make what was waited for. A class of its own for each kind of object.
+
+    Attributes:
+        id: Of the object.
+        status: Its state, such as ``errored``.
+        type: Mux's word for the reason; ``None`` when it gave none.
+        messages: Mux's sentences, in order; empty when it gave none.
+    """
+
+    _kind: ClassVar[str] = "object"
+
+    def __init__(self, id: str, *, status: str = "errored", type: str | None = None, messages: Sequence[str] = ()) -> None:
+        reasons = quote_sentence("; ".join(messages)) or "no reason given"
+        super().__init__(f"{self._kind} {id!r} is {status} ({type or 'no type'}): {reasons}")
+        self.id = id
+        self.status = status
+        self.type = type
+        self.messages: tuple[str, ...] = tuple(messages)
+
+
+class AssetErroredError(ProcessingError):
     """Mux could not make an asset of its input.
 
     Attributes:
         asset_id: The asset; it exists, with status ``errored``.
-        type: Mux's word for it; ``None`` when it gave none.
-        messages: Mux's sentences, in order.
     """
 
+    _kind = "asset"
+
     def __init__(self, asset_id: str, *, type: str | None, messages: Sequence[str]) -> None:
-        reasons = quote_sentence("; ".join(messages)) or "no reason given"
-        super().__init__(f"asset {asset_id!r} is errored ({type or 'no type'}): {reasons}")
+        super().__init__(asset_id, type=type, messages=messages)
         self.asset_id = asset_id
-        self.type = type
-        self.messages: tuple[str, ...] = tuple(messages)
+
+
+class DirectiveRunFailedError(ProcessingError):
+    """None of the workflows of a directive run succeeded; ``messages`` are the reasons of those that have one."""
+
+    _kind = "directive run"
+
+
+class JobFailedError(ProcessingError):
+    """A Robots job is ``errored`` or ``cancelled``.
+
+    Attributes:
+        is_retryable: Whether the same job may succeed later; ``None`` where Mux does not say.
+    """
+
+    _kind = "job"
+
+    def __init__(
+        self, id: str, *, status: str, type: str | None, messages: Sequence[str], is_retryable: bool | None = None
+    ) -> None:
+        super().__init__(id, status=status, type=type, messages=messages)
+        self.is_retryable = is_retryable
+
+
+class LiveStreamDisabledError(ProcessingError):
+    """A live stream is disabled, so that no encoder can connect to it until it is enabled."""
+
+    _kind = "live stream"
+
+
+class MasterErroredError(ProcessingError):
+    """The master file of an asset cannot be downloaded: it is ``errored``, or nobody asked for access. ``id`` is that of the asset."""
+
+    _kind = "master of asset"
+
+
+class StaticRenditionErroredError(ProcessingError):
+    """Mux could not make a static rendition."""
+
+    _kind = "static rendition"
+
+
+class TrackErroredError(ProcessingError):
+    """Mux could not make a track."""
+
+    _kind = "track"
 
 
 class UploadError(MuxError):

@@ -66,7 +66,7 @@ LAYERS: Final[Mapping[str, tuple[str, ...]]] = {
         "_single_flight",
         "_wire",
     ),
-    "Waiting": ("_asset_poller", "_webhook_updates"),
+    "Waiting": ("_goals", "_poller", "_webhook_updates"),
     "Resources": ("_operation_index", "resources"),
     "Live streams": ("live",),
     "Uploads and bulk changes": ("bulk", "uploads"),

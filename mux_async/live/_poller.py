@@ -1,7 +1,7 @@
 """Poll live streams for all watches of one client, in one event loop.
 
-As in `_asset_poller`, one of the tasks that wait for their next event is the leader (`_leader`): it sleeps until the next poll is due and
-polls for all. Polled states and webhooks go to every watch that they concern, and each watch decides which events are new to it
+As in `mux_async._poller`, one of the tasks that wait for their next event is the leader (`_leader`): it sleeps until the next poll is due
+and polls for all. Polled states and webhooks go to every watch that they concern, and each watch decides which events are new to it
 (`_stream_tracker`). Watches are held weakly.
 """
 
@@ -17,9 +17,9 @@ from weakref import WeakSet
 import anyio
 import attrs
 
-from mux_async._asset_poller import BAD_ID_STATUSES, EXTRA_PAGES, PAGE_LIMIT, SINGLE_REQUESTS
 from mux_async._leader import LeaderElection
 from mux_async._poll_schedule import PollSchedule
+from mux_async._poller import BAD_ID_STATUSES, EXTRA_PAGES, PAGE_LIMIT, SINGLE_REQUESTS
 from mux_async._resource import Caller
 from mux_async.errors import APIStatusError, DeadlineExceededError, MuxError, copied
 from mux_async.live._events import LiveEvent, read_webhook

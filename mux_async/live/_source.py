@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mux_async._asset_poller import PAGE_LIMIT
+from mux_async._poller import PAGE_LIMIT
 from mux_async._resource import Caller
 from mux_async._types import UNSET, Unset
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from collections.abc import Awaitable, Iterable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from mux_async._resource import Caller, Resource
 from mux_async._types import UNSET, Unset
 from mux_async.errors import UploadError, quote_sentence
 
 if TYPE_CHECKING:
-    from mux_async._asset_poller import AssetPoller, AssetSource, Goal
+    from mux_async._goals import AssetState
     from mux_async._pagination import Page
-    from mux_async.models import Asset
+    from mux_async._poller import Goal, Ref
+    from mux_async.models import Asset, AssetMaster, StaticRendition, Track
+
+T = TypeVar("T")
 
 
 class _Assets(Protocol):
@@ -24,8 +27,8 @@ class _Assets(Protocol):
     ) -> Awaitable[Page[Asset, Any]]: ...
 
 
-class _ApiSource:
-    """Implements `AssetSource` with the API."""
+class _AssetSource:
+    """The requests of a poll. The list contains the upload id of each asset, so uploads need no requests of their own."""
 
     __slots__ = ("assets", "caller")
 
@@ -33,10 +36,10 @@ class _ApiSource:
         self.assets = assets
         self.caller = caller
 
-    async def retrieve(self, asset_id: str) -> Asset:
-        return await self.assets.retrieve(asset_id)
+    async def retrieve(self, ref: Ref) -> Asset | None:
+        return await (self.assets.retrieve(ref.id) if ref.by == "id" else self._of_upload(ref.id))
 
-    async def of_upload(self, upload_id: str) -> Asset | None:
+    async def _of_upload(self, upload_id: str) -> Asset | None:
         from mux_async.resources.video_uploads import VideoUploads
 
         page = await self.assets.list(upload_id=upload_id, limit=1)
@@ -52,13 +55,15 @@ class _ApiSource:
                 sent=0,
                 resumable=False,
             )
-        return await self.retrieve(upload.asset_id) if upload.asset_id else None
+        return await self.assets.retrieve(upload.asset_id) if upload.asset_id else None
 
-    async def page(self, cursor: str | None) -> tuple[Sequence[Asset], str | None]:
-        from mux_async._asset_poller import PAGE_LIMIT
+    async def page(self, place: str | int | None) -> tuple[Iterable[tuple[Ref, object]], str | None]:
+        from mux_async._poller import PAGE_LIMIT
+        from mux_async._webhook_updates import asset_refs
 
-        page = await self.assets.list(limit=PAGE_LIMIT, cursor=UNSET if cursor is None else cursor)
-        return page.data, page.next_cursor or None
+        page = await self.assets.list(limit=PAGE_LIMIT, cursor=UNSET if place is None else str(place))
+        rows = [(ref, asset) for asset in page.data for ref in asset_refs(asset.id, asset.upload_id)]
+        return rows, page.next_cursor or None
 
 
 class AssetWaits(Resource):
@@ -81,11 +86,11 @@ class AssetWaits(Resource):
             NotFoundError: The asset does not exist, or was deleted during the wait.
             DeadlineExceededError: *timeout* expired; Mux continues to process the asset.
         """
-        from mux_async._asset_poller import AssetRef
+        from mux_async._goals import asset_goal
 
-        return await self._poller.wait(self._source, AssetRef("asset", asset_id), "ready", timeout)
+        return await self._wait(asset_id, asset_goal(f"asset {asset_id!r}", "ready"), timeout)
 
-    async def wait_for_upload(self, upload_id: str, *, until: Goal = "ready", timeout: float | None = None) -> Asset:
+    async def wait_for_upload(self, upload_id: str, *, until: AssetState = "ready", timeout: float | None = None) -> Asset:
         """Wait for the asset that Mux creates from a direct upload after its last byte.
 
         Shares its requests with `wait_until_ready`.
@@ -101,29 +106,87 @@ class AssetWaits(Resource):
             NotFoundError: The upload does not exist.
             DeadlineExceededError: *timeout* expired.
         """
-        from mux_async._asset_poller import AssetRef
+        from mux_async._goals import asset_goal
 
-        return await self._poller.wait(self._source, AssetRef("upload", upload_id), until, timeout)
+        return await self._wait(upload_id, asset_goal(f"the asset of upload {upload_id!r}", until), timeout, by="upload")
 
-    @property
-    def _poller(self) -> AssetPoller:
-        return poller_of(self._caller)
+    async def wait_for_track(self, asset_id: str, track_id: str, *, timeout: float | None = None) -> Track:
+        """Wait until Mux has made a track of an asset: an added one, or generated subtitles.
 
-    @property
-    def _source(self) -> AssetSource:
+        Shares its requests with `wait_until_ready`.
+
+        Args:
+            asset_id: The asset.
+            track_id: The track.
+            timeout: Maximum seconds to wait; ``None`` for no limit.
+
+        Returns:
+            The track. Its ``status`` is ``ready``, or ``skipped`` if there was nothing to make it of: Mux skips generated subtitles of an
+            asset without sound. That is no failure of the input, so it does not raise.
+
+        Raises:
+            TrackErroredError: Mux could not make it. Only webhooks say why.
+            AssetErroredError: The asset is errored.
+            NotFoundError: There is no such asset or track, or it was deleted during the wait.
+            DeadlineExceededError: *timeout* expired.
+        """
+        from mux_async._goals import track_goal
+
+        return await self._wait(asset_id, track_goal(asset_id, track_id), timeout)
+
+    async def wait_for_static_rendition(
+        self, asset_id: str, static_rendition_id: str, *, timeout: float | None = None
+    ) -> StaticRendition:
+        """Wait until a static rendition of an asset can be downloaded.
+
+        Shares its requests with `wait_until_ready`.
+
+        Args:
+            asset_id: The asset.
+            static_rendition_id: The rendition.
+            timeout: Maximum seconds to wait; ``None`` for no limit.
+
+        Returns:
+            The rendition. Its ``status`` is ``ready``, or ``skipped`` if the asset does not have what it would be made of, such as a
+            picture that large.
+
+        Raises:
+            StaticRenditionErroredError: Mux could not make it. Only webhooks say why.
+            AssetErroredError: The asset is errored.
+            NotFoundError: There is no such asset or rendition, or it was deleted during the wait.
+            DeadlineExceededError: *timeout* expired.
+        """
+        from mux_async._goals import static_rendition_goal
+
+        return await self._wait(asset_id, static_rendition_goal(asset_id, static_rendition_id), timeout)
+
+    async def wait_for_master(self, asset_id: str, *, timeout: float | None = None) -> AssetMaster:
+        """Wait until the master file of an asset can be downloaded, after its ``master_access`` was set to ``temporary``.
+
+        Shares its requests with `wait_until_ready`.
+
+        Args:
+            asset_id: The asset.
+            timeout: Maximum seconds to wait; ``None`` for no limit.
+
+        Returns:
+            The master, with its ``url``.
+
+        Raises:
+            MasterErroredError: Mux could not make it, or ``master_access`` is ``none``.
+            AssetErroredError: The asset is errored.
+            NotFoundError: The asset does not exist, or was deleted during the wait.
+            DeadlineExceededError: *timeout* expired.
+        """
+        from mux_async._goals import master_goal
+
+        return await self._wait(asset_id, master_goal(asset_id), timeout)
+
+    async def _wait(self, id: str, goal: Goal[T], timeout: float | None, by: str = "id") -> T:
+        from mux_async._poller import Ref
+        from mux_async._webhook_updates import ASSETS
+        from mux_async.resources._waits import wait
+
         caller = self._caller.for_long_work
-        return _ApiSource(cast("_Assets", type(self)(caller)), caller)  # `self` is always the generated subclass
-
-
-def _make_poller(_: Caller) -> AssetPoller:
-    from mux_async._asset_poller import AssetPoller
-
-    return AssetPoller()
-
-
-_MAKE_POLLER: Callable[[Caller], AssetPoller] = _make_poller
-
-
-def poller_of(caller: Caller) -> AssetPoller:
-    """Return the poller of a client in the running event loop."""
-    return caller.local(_MAKE_POLLER)
+        source = _AssetSource(cast("_Assets", type(self)(caller)), caller)  # `self` is always the generated subclass
+        return await wait(caller, source, Ref(ASSETS, id, by), goal, timeout)

@@ -8,8 +8,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mux_async._operation import Bucket, Operation, Pagination, Replay
-from mux_async._resource import Resource, returns_raw
+from mux_async._resource import returns_raw
 from mux_async._types import UNSET, Unset
+from mux_async.resources._robots_waits import RunWaits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +56,7 @@ RETRIEVE: Operation[RobotsV1DirectiveRunDetail] = Operation(
 )
 
 
-class RobotsDirectivesRuns(Resource):
+class RobotsDirectivesRuns(RunWaits):
     """Operations of ``mux.robots.directives.runs``."""
 
     @cached_property

@@ -8,8 +8,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mux_async._operation import Bucket, KeySpec, LookupSpec, Operation, Pagination, Replay
-from mux_async._resource import Resource, returns_raw
+from mux_async._resource import returns_raw
 from mux_async._types import UNSET, Unset
+from mux_async.resources._robots_waits import JobWaits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,7 +60,7 @@ RETRIEVE: Operation[RobotsV1FindBestThumbnailsJob] = Operation(
 )
 
 
-class RobotsJobsFindBestThumbnails(Resource):
+class RobotsJobsFindBestThumbnails(JobWaits):
     """Operations of ``mux.robots.jobs.find_best_thumbnails``."""
 
     @cached_property

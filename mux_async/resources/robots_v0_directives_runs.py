@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from typing_extensions import deprecated
 
 from mux_async._operation import Bucket, Operation, Pagination, Replay
-from mux_async._resource import Resource, returns_raw
+from mux_async._resource import returns_raw
 from mux_async._types import UNSET, Unset
+from mux_async.resources._robots_waits import RunWaits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,7 +57,7 @@ RETRIEVE: Operation[DirectiveRunDetail] = Operation(
 )
 
 
-class RobotsV0DirectivesRuns(Resource):
+class RobotsV0DirectivesRuns(RunWaits):
     """Operations of ``mux.robots_v0.directives.runs``."""
 
     @cached_property

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from typing_extensions import deprecated
 
 from mux_async._operation import Bucket, KeySpec, LookupSpec, Operation, Pagination, Replay
-from mux_async._resource import Resource, returns_raw
+from mux_async._resource import returns_raw
 from mux_async._types import UNSET, Unset
+from mux_async.resources._robots_waits import JobWaits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,7 +62,7 @@ RETRIEVE: Operation[RobotsV0GenerateContextualTextJob] = Operation(
 )
 
 
-class RobotsV0JobsGenerateContextualText(Resource):
+class RobotsV0JobsGenerateContextualText(JobWaits):
     """Operations of ``mux.robots_v0.jobs.generate_contextual_text``."""
 
     @cached_property

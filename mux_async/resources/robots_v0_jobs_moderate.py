@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from typing_extensions import deprecated
 
 from mux_async._operation import Bucket, KeySpec, LookupSpec, Operation, Pagination, Replay
-from mux_async._resource import Resource, returns_raw
+from mux_async._resource import returns_raw
 from mux_async._types import UNSET, Unset
+from mux_async.resources._robots_waits import JobWaits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,7 +61,7 @@ RETRIEVE: Operation[ModerateJob] = Operation(
 )
 
 
-class RobotsV0JobsModerate(Resource):
+class RobotsV0JobsModerate(JobWaits):
     """Operations of ``mux.robots_v0.jobs.moderate``."""
 
     @cached_property

@@ -8,8 +8,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mux_async._operation import Bucket, KeySpec, LookupSpec, Operation, Pagination, Replay
-from mux_async._resource import Resource, returns_raw
+from mux_async._resource import returns_raw
 from mux_async._types import UNSET, Unset
+from mux_async.resources._live_stream_waits import LiveStreamWaits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -237,7 +238,7 @@ RETRIEVE_SIMULCAST_TARGET: Operation[SimulcastTarget] = Operation(
 )
 
 
-class VideoLiveStreams(Resource):
+class VideoLiveStreams(LiveStreamWaits):
     """Operations of ``mux.video.live_streams``."""
 
     @cached_property

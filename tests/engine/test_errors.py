@@ -16,6 +16,7 @@ from mux_async.errors import (
     Attempt,
     ConnectError,
     Delivery,
+    JobFailedError,
     LimitWaitError,
     MissingExtraError,
     MuxError,
@@ -23,6 +24,7 @@ from mux_async.errors import (
     Phase,
     ResponseTooLargeError,
     ServerError,
+    TrackErroredError,
     TransportClosedError,
     TransportTimeoutError,
     UploadError,
@@ -35,6 +37,7 @@ ERRORS: list[MuxError] = [
     AmbiguousOutcomeError("m", status=200, request_id="r"),
     AssetErroredError("a", type="t", messages=["m"]),
     ConnectError("m"),
+    JobFailedError("j", status="errored", type="t", messages=["m"], is_retryable=True),
     LimitWaitError("m", deadline=1.0, eta=2.0),
     MissingExtraError("w", "l", "e"),
     NotFoundError(
@@ -51,6 +54,7 @@ ERRORS: list[MuxError] = [
     ResponseTooLargeError("m", status=200),
     TransportClosedError("aiohttp"),
     TransportTimeoutError("m", delivery=Delivery.ANSWERED, phase=Phase.READ_BODY),
+    TrackErroredError("t", type="t", messages=["m"]),
     UploadError("m", upload_id="u", sent=5, resumable=True),
     WrongRuntimeError("aiohttp", running="trio", supported=["asyncio"]),
 ]

@@ -12,7 +12,7 @@ import anyio.lowlevel
 import pytest
 
 from mux_async import LimitSettings, Mux, MuxError
-from mux_async._asset_poller import PAGE_LIMIT
+from mux_async._poller import PAGE_LIMIT
 from mux_async.emulator import (
     Emulator,
     EmulatorSettings,

@@ -363,7 +363,8 @@ def test_every_status_error_is_tried() -> None:
         errors.MissingExtraError,
         errors.UnknownTransportError,
         errors.WrongRuntimeError,
-        errors.AssetErroredError,  # of Mux's own sentences: test_sentences
+        errors.ProcessingError,  # of Mux's own sentences, as those below it: test_sentences
+        *_below(errors.ProcessingError),
         errors.UploadError,  # test_uploads
         errors.TransportClosedError,  # a client closes its own
         errors.ResponseError,  # a base

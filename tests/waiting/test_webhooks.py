@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from mux_async import AssetErroredError, Mux, NotFoundError, UploadError
-from mux_async._asset_poller import REMEMBERED
+from mux_async._poller import REMEMBERED
 from mux_async.models import Asset
 from mux_async.testing import FakeTransport, SentRequest, respond
 from mux_async.transport import HttpResponse

@@ -7,15 +7,16 @@ import math
 import traceback
 from collections.abc import Sequence
 from copy import copy
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import anyio
 import anyio.lowlevel
 import attrs
 import pytest
 
-from mux_async._asset_poller import EXTRA_PAGES, PAGE_LIMIT, AssetPoller, AssetRef
+from mux_async._goals import asset_goal
 from mux_async._poll_schedule import LONGEST_INTERVAL
+from mux_async._poller import EXTRA_PAGES, PAGE_LIMIT, Poller, Ref
 from mux_async.errors import (
     APIStatusError,
     AssetErroredError,
@@ -26,25 +27,9 @@ from mux_async.errors import (
     ServerError,
     UploadError,
 )
-
-if TYPE_CHECKING:
-    from mux_async.models import Asset
+from mux_async.models import Asset
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
-
-
-@attrs.frozen
-class Errors:
-    type: str = "invalid_input"
-    messages: tuple[str, ...] = ("not a film",)
-
-
-@attrs.frozen
-class FakeAsset:
-    id: str
-    status: str
-    upload_id: str | None
-    errors: Errors | None
 
 
 def status_error(kind: type[APIStatusError], status: int) -> APIStatusError:
@@ -71,7 +56,8 @@ class Shelf:
         status = "ready" if anyio.current_time() >= self.ready_at[asset_id] else "preparing"
         if asset_id in self.errored:
             status = "errored"
-        return cast("Asset", FakeAsset(asset_id, status, f"u-{asset_id}", Errors() if status == "errored" else None))
+        errors = {"type": "invalid_input", "messages": ["not a film"]} if status == "errored" else None
+        return Asset.from_wire({"id": asset_id, "status": status, "upload_id": f"u-{asset_id}", "errors": errors})
 
     async def _ask(self) -> None:
         if self.hold:
@@ -81,39 +67,51 @@ class Shelf:
         if self.error is not None:
             raise copy(self.error)
 
-    async def retrieve(self, asset_id: str) -> Asset:
+    async def retrieve(self, ref: Ref) -> Asset | None:
+        return await (self._get(ref.id) if ref.by == "id" else self._of_upload(ref.id))
+
+    async def _get(self, asset_id: str) -> Asset:
         self.gets.append((anyio.current_time(), asset_id))
         await self._ask()
         if asset_id not in self.ready_at:
             raise status_error(NotFoundError, 404)
         return self._asset(asset_id)
 
-    async def of_upload(self, upload_id: str) -> Asset | None:
+    async def _of_upload(self, upload_id: str) -> Asset | None:
         if upload_id == "u-cancelled":
             raise UploadError("upload 'u-cancelled' is cancelled", upload_id=upload_id, sent=0, resumable=False)
         if upload_id.removeprefix("u-") not in self.ready_at:
             self.gets.append((anyio.current_time(), upload_id))
             await self._ask()
             return None
-        return await self.retrieve(upload_id.removeprefix("u-"))
+        return await self._get(upload_id.removeprefix("u-"))
 
-    async def page(self, cursor: str | None) -> tuple[Sequence[Asset], str | None]:
+    async def page(self, place: str | int | None) -> tuple[Sequence[tuple[Ref, Asset]], str | int | None]:
         self.lists.append(anyio.current_time())
         await self._ask()
         ids = [each for each in reversed(self.ready_at) if each not in self.hidden]
-        start = int(cursor or 0)
+        start = int(place or 0)
         end = start + PAGE_LIMIT
-        return [self._asset(each) for each in ids[start:end]], str(end) if end < len(ids) else None
+        rows = [(ref, self._asset(each)) for each in ids[start:end] for ref in (asset(each), upload(f"u-{each}"))]
+        return rows, end if end < len(ids) else None
 
 
-def asset(asset_id: str) -> AssetRef:
-    return AssetRef("asset", asset_id)
+def asset(asset_id: str) -> Ref:
+    return Ref("assets", asset_id)
+
+
+def upload(upload_id: str) -> Ref:
+    return Ref("assets", upload_id, "upload")
+
+
+READY = asset_goal("the asset", "ready")
+CREATED = asset_goal("the asset", "created")
 
 
 async def test_one_waiter_uses_gets() -> None:
     """A single waiter requests its asset at once, after a second, then less and less often, and never the list."""
     shelf = Shelf({"a": 20.0})
-    found = await AssetPoller().wait(shelf, asset("a"), "ready")
+    found = await Poller().wait(shelf, asset("a"), READY)
 
     assert found.status == "ready"
     assert shelf.lists == []
@@ -129,11 +127,11 @@ async def test_ten_thousand_waiters() -> None:
     """Ten thousand waiters cost a list request per hundred and poll, and no GETs."""
     count = 10_000
     shelf = Shelf({f"a{number}": 5.0 for number in range(count)})
-    poller = AssetPoller()
+    poller = Poller()
     ready: list[str] = []
 
     async def wait(number: int) -> None:
-        ready.append((await poller.wait(shelf, asset(f"a{number}"), "ready")).id)
+        ready.append((await poller.wait(shelf, asset(f"a{number}"), READY)).id)
 
     async with anyio.create_task_group() as tasks:
         for number in range(count):
@@ -150,10 +148,10 @@ async def test_ten_thousand_waiters() -> None:
 async def test_long_looks_leave_half_to_others() -> None:
     """After a long poll, because of many requests or a tight limit, the poller pauses for as long as the poll took."""
     shelf = Shelf({f"a{number}": 300.0 for number in range(500)}, hold=4.0)
-    poller = AssetPoller()
+    poller = Poller()
     async with anyio.create_task_group() as tasks:
         for number in range(500):
-            tasks.start_soon(poller.wait, shelf, asset(f"a{number}"), "ready")
+            tasks.start_soon(poller.wait, shelf, asset(f"a{number}"), READY)
 
     assert len(shelf.lists) * 4.0 < anyio.current_time() * 0.6
 
@@ -162,20 +160,20 @@ async def test_the_lead_passes_on() -> None:
     """When the leader is cancelled, while it sleeps or during a request, another waiter continues and none hangs."""
     for hold in (0.0, 2.5):
         shelf = Shelf({f"a{number}": anyio.current_time() + 60.0 for number in range(5)}, hold=hold)
-        poller = AssetPoller()
+        poller = Poller()
         ready: list[str] = []
         scopes: list[anyio.CancelScope] = []
 
         async def wait(
             number: int,
-            poller: AssetPoller = poller,
+            poller: Poller = poller,
             shelf: Shelf = shelf,
             ready: list[str] = ready,
             scopes: list[anyio.CancelScope] = scopes,
         ) -> None:
             with anyio.CancelScope() as scope:
                 scopes.append(scope)
-                ready.append((await poller.wait(shelf, asset(f"a{number}"), "ready")).id)
+                ready.append((await poller.wait(shelf, asset(f"a{number}"), READY)).id)
 
         with anyio.fail_after(200):
             async with anyio.create_task_group() as tasks:
@@ -192,14 +190,14 @@ async def test_the_lead_passes_on() -> None:
 async def test_named_and_cancelled_at_once() -> None:
     """A waiter that becomes the leader and is cancelled before it runs passes the leadership on."""
     shelf = Shelf({f"a{number}": 30.0 for number in range(3)})
-    poller = AssetPoller()
+    poller = Poller()
     ready: list[str] = []
     scopes: list[anyio.CancelScope] = []
 
     async def wait(number: int) -> None:
         with anyio.CancelScope() as scope:
             scopes.append(scope)
-            ready.append((await poller.wait(shelf, asset(f"a{number}"), "ready")).id)
+            ready.append((await poller.wait(shelf, asset(f"a{number}"), READY)).id)
 
     with anyio.fail_after(100):
         async with anyio.create_task_group() as tasks:
@@ -215,11 +213,11 @@ async def test_named_and_cancelled_at_once() -> None:
 async def test_same_asset_twice() -> None:
     """Two tasks that wait for the same asset are served by the same GET."""
     shelf = Shelf({"a": 3.0})
-    poller = AssetPoller()
+    poller = Poller()
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(poller.wait, shelf, asset("a"), "ready")
-        tasks.start_soon(poller.wait, shelf, asset("a"), "ready")
+        tasks.start_soon(poller.wait, shelf, asset("a"), READY)
+        tasks.start_soon(poller.wait, shelf, asset("a"), READY)
 
     assert shelf.lists == []
     assert len(shelf.gets) <= 4
@@ -228,14 +226,14 @@ async def test_same_asset_twice() -> None:
 async def test_by_upload() -> None:
     """Assets that are awaited by their upload are found on the same list."""
     shelf = Shelf({"a": 3.0, "b": 4.0})
-    poller = AssetPoller()
+    poller = Poller()
     found: list[str] = []
 
-    async def wait(subject: AssetRef) -> None:
-        found.append((await poller.wait(shelf, subject, "ready")).id)
+    async def wait(subject: Ref) -> None:
+        found.append((await poller.wait(shelf, subject, READY)).id)
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(wait, AssetRef("upload", "u-a"))
+        tasks.start_soon(wait, upload("u-a"))
         tasks.start_soon(wait, asset("b"))
 
     assert found == ["a", "b"]
@@ -245,7 +243,7 @@ async def test_by_upload() -> None:
 async def test_created_before_ready() -> None:
     """A wait for an asset to exist ends before the asset is ready."""
     shelf = Shelf({"a": 30.0})
-    created = await AssetPoller().wait(shelf, AssetRef("upload", "u-a"), "created")
+    created = await Poller().wait(shelf, upload("u-a"), CREATED)
 
     assert created.status == "preparing"
     assert anyio.current_time() < 1.0
@@ -255,21 +253,21 @@ async def test_errored_asset() -> None:
     """An errored asset raises in waits for a ready asset, with Mux's reasons, and is the result of waits for one that exists."""
     shelf = Shelf({"a": math.inf}, errored={"a"})
     with pytest.raises(AssetErroredError, match="not a film") as caught:
-        await AssetPoller().wait(shelf, asset("a"), "ready")
+        await Poller().wait(shelf, asset("a"), READY)
 
     assert caught.value.asset_id == "a"
-    assert (await AssetPoller().wait(shelf, asset("a"), "created")).status == "errored"
+    assert (await Poller().wait(shelf, asset("a"), CREATED)).status == "errored"
 
 
 async def test_deleted_asset() -> None:
     """An asset that is deleted during a wait raises in that wait, and only there."""
     shelf = Shelf({"a": math.inf, "b": 60.0})
-    poller = AssetPoller()
+    poller = Poller()
     outcomes: dict[str, object] = {}
 
     async def wait(asset_id: str) -> None:
         try:
-            outcomes[asset_id] = (await poller.wait(shelf, asset(asset_id), "ready")).status
+            outcomes[asset_id] = (await poller.wait(shelf, asset(asset_id), READY)).status
         except NotFoundError as error:
             outcomes[asset_id] = error.status
 
@@ -285,7 +283,7 @@ async def test_deleted_asset() -> None:
 async def test_cancelled_upload() -> None:
     """The wait for a cancelled upload raises instead of waiting forever."""
     with pytest.raises(UploadError, match="cancelled"):
-        await AssetPoller().wait(Shelf(), AssetRef("upload", "u-cancelled"), "ready")
+        await Poller().wait(Shelf(), upload("u-cancelled"), READY)
 
 
 async def test_far_down_the_list() -> None:
@@ -293,11 +291,11 @@ async def test_far_down_the_list() -> None:
     shelf = Shelf({f"old{number}": 60.0 for number in range(30)})
     shelf.hidden = set(shelf.ready_at)
     shelf.ready_at.update({f"new{number}": 0.0 for number in range(1000)})
-    poller = AssetPoller()
+    poller = Poller()
 
     async with anyio.create_task_group() as tasks:
         for number in range(30):
-            tasks.start_soon(poller.wait, shelf, asset(f"old{number}"), "ready")
+            tasks.start_soon(poller.wait, shelf, asset(f"old{number}"), READY)
 
     by_tick: dict[float, int] = {}
     for at, _ in shelf.gets:
@@ -310,10 +308,10 @@ async def test_far_down_the_list() -> None:
 async def test_others_in_between() -> None:
     """Two pages of other, newer assets are read before assets are requested one by one."""
     shelf = Shelf({"old0": 0.0, "old1": 0.0} | {f"new{number}": 0.0 for number in range(2 * PAGE_LIMIT)})
-    poller = AssetPoller()
+    poller = Poller()
     async with anyio.create_task_group() as tasks:
         for number in range(2):
-            tasks.start_soon(poller.wait, shelf, asset(f"old{number}"), "ready")
+            tasks.start_soon(poller.wait, shelf, asset(f"old{number}"), READY)
 
     assert len(shelf.lists) == 1 + EXTRA_PAGES
     assert shelf.gets == []
@@ -322,16 +320,16 @@ async def test_others_in_between() -> None:
 async def test_timeout() -> None:
     """A wait that exceeds its timeout ends with an error that says how to continue, and other waits go on."""
     shelf = Shelf({"a": 100.0, "b": 50.0})
-    poller = AssetPoller()
+    poller = Poller()
 
     async def give_up() -> None:
         with pytest.raises(DeadlineExceededError, match="not ready within 20 s"):
-            await poller.wait(shelf, asset("a"), "ready", timeout=20.0)
+            await poller.wait(shelf, asset("a"), READY, timeout=20.0)
         assert anyio.current_time() == pytest.approx(20.0)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(give_up)
-        tasks.start_soon(poller.wait, shelf, asset("b"), "ready")
+        tasks.start_soon(poller.wait, shelf, asset("b"), READY)
 
 
 async def test_passing_trouble_is_sat_out() -> None:
@@ -344,7 +342,7 @@ async def test_passing_trouble_is_sat_out() -> None:
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(mend)
-        found = await AssetPoller().wait(shelf, asset("a"), "ready")
+        found = await Poller().wait(shelf, asset("a"), READY)
         assert found.status == "ready"
 
 
@@ -354,12 +352,12 @@ async def test_passing_trouble_is_sat_out() -> None:
 async def test_lasting_trouble_reaches_everybody(error: Exception, requests: int) -> None:
     """A permanent error reaches all waiters after one request, or after ten failed polls, without a request for each."""
     shelf = Shelf(dict.fromkeys([f"a{number}" for number in range(50)], math.inf), error=error)
-    poller = AssetPoller()
+    poller = Poller()
     failures: list[Exception] = []
 
     async def wait(number: int) -> None:
         try:
-            await poller.wait(shelf, asset(f"a{number}"), "ready")
+            await poller.wait(shelf, asset(f"a{number}"), READY)
         except APIStatusError as failure:
             failures.append(failure)
 
@@ -377,15 +375,15 @@ async def test_a_deadline_is_its_owners() -> None:
     """A leader whose deadline the rate limit never meets fails alone; the next waiter becomes the leader."""
     hurried = Shelf({"a": math.inf, "b": 60.0}, error=LimitWaitError("no permit", deadline=2.0, eta=9.0))
     patient = Shelf(hurried.ready_at)
-    poller = AssetPoller()
+    poller = Poller()
     found: list[str] = []
 
     async def lead() -> None:
         with pytest.raises(LimitWaitError):
-            await poller.wait(hurried, asset("a"), "ready")
+            await poller.wait(hurried, asset("a"), READY)
 
     async def follow() -> None:
-        found.append((await poller.wait(patient, asset("b"), "ready")).id)
+        found.append((await poller.wait(patient, asset("b"), READY)).id)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(lead)
@@ -400,11 +398,11 @@ async def test_a_deadline_is_its_owners() -> None:
 async def test_joining_hurries() -> None:
     """A waiter that is added while polls are rare is polled within a second."""
     shelf = Shelf({"old": math.inf, "new": 0.0})
-    poller = AssetPoller()
+    poller = Poller()
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(poller.wait, shelf, asset("old"), "ready")
+        tasks.start_soon(poller.wait, shelf, asset("old"), READY)
         await anyio.sleep(100)
         joined = anyio.current_time()
-        await poller.wait(shelf, asset("new"), "ready")
+        await poller.wait(shelf, asset("new"), READY)
         assert anyio.current_time() - joined <= 1.0
         tasks.cancel_scope.cancel()

@@ -1,0 +1,325 @@
+"""Wait for what Mux works on: one poll of a list serves all tasks that wait for something on it.
+
+A GET per object and poll does not fit into the rate limit: with ten thousand waiters at 5 requests a second, each object would be polled
+every half hour. A list request returns a hundred objects, newest first, and most tasks wait for new ones. So all waiters of a client (in
+one event loop) whose objects are on the same list share a `Poller`. Rules of the file:
+
+1. There is no background task. One waiter is the leader (`_leader`): it polls for all, and the others sleep.
+2. A waiter wakes only for a result, for an error, or to become the leader.
+3. A poller does not know what it polls. A `Source` makes the requests, and a `Goal` says whether an object has the state that is awaited.
+4. Webhooks take effect at once (`Poller.update`). While webhooks report all changes, polling is a rare safety net; a poll that finds a
+   change that no webhook reported restores the usual intervals.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable
+from typing import Final, Generic, Protocol, TypeVar, cast
+
+import anyio
+import attrs
+
+from mux_async._leader import LeaderElection
+from mux_async._poll_schedule import PollSchedule
+from mux_async.errors import APIStatusError, DeadlineExceededError, Delivery, MuxError, UploadError, copied
+
+T = TypeVar("T")
+
+REMEMBERED: Final = 256
+"""Maximum number of final states that are kept from webhooks for tasks that start to wait later."""
+PAGE_LIMIT: Final = 100
+"""Maximum objects per page (facts/BEHAVIOUR.md, section 3.1)."""
+EXTRA_PAGES: Final = 2
+"""Pages per sweep beyond those that the awaited objects would fill, because other objects lie between them."""
+SINGLE_REQUESTS: Final = 10
+"""Maximum objects that a sweep requests one by one, of those that were not on its pages."""
+
+BAD_ID_STATUSES: Final = frozenset({400, 404, 410, 422})
+"""Statuses that concern one id, which is wrong or was deleted, and not the other waiters."""
+
+
+@attrs.frozen
+class Ref:
+    """Identifies an object by the list that contains it and an id."""
+
+    list: str
+    """Name of the list; for a list below another object, with the id of that."""
+    id: str
+    by: str = "id"
+    """Whose id it is: the object's own, or that of the upload it came from."""
+
+
+class Source(Protocol):
+    """The requests of a poll."""
+
+    async def retrieve(self, ref: Ref) -> object | None:
+        """Return an object; ``None`` while it does not exist yet.
+
+        Raises:
+            UploadError: It will never exist.
+        """
+        ...
+
+    async def page(self, place: str | int | None) -> tuple[Iterable[tuple[Ref, object]], str | int | None]:
+        """Return a page of the list, newest first, and the place of the next. ``None`` is the first page, or says that there is no next."""
+        ...
+
+
+@attrs.frozen
+class Goal(Generic[T]):
+    """What a task waits for."""
+
+    what: str
+    """The object, in the words of a message."""
+    state: str
+    """The state of it, in the words of a message."""
+    reached: Callable[[object], T | MuxError | None]
+    """Returns the result of the wait, given what a poll or a webhook said; ``None`` to wait on, an error to raise it."""
+    part: str | None = None
+    """Id of the part of the object that is awaited, if webhooks are about that part alone."""
+    is_hinted: bool = False
+    """Whether a webhook without the object is a reason to poll at once."""
+
+    def timeout_error(self, timeout: float) -> DeadlineExceededError:
+        """Return the error of a wait that ended without result."""
+        return DeadlineExceededError(
+            f"{self.what} was not {self.state} within {timeout:g} s; Mux continues to work on it, so you can wait again",
+            deadline=timeout,
+            delivery=Delivery.ANSWERED,
+        )
+
+
+@attrs.frozen
+class Update:
+    """What a webhook says about an object."""
+
+    ref: Ref
+    value: object | MuxError | None = None
+    """The new state, the error for all waiters, or ``None`` if a poll is needed to find out."""
+    is_final: bool = False
+    """Whether the state stays, so that tasks that start to wait later may have it."""
+    part: str | None = None
+    """Id of the part of the object that *value* is about; ``None`` for the whole object."""
+
+
+@attrs.define(eq=False)
+class Waiter:
+    """One waiting task."""
+
+    goal: Goal[object]
+    source: Source
+    event: anyio.Event | None = None
+    outcome: object | MuxError | None = None
+
+
+@attrs.define(eq=False)
+class _Awaited:
+    """One object and the tasks that wait for it."""
+
+    waiters: list[Waiter] = attrs.field(factory=list[Waiter])
+    last_sweep: int = 0
+    """Number of the last sweep that returned it; single requests go to the longest unseen first."""
+
+
+@attrs.define(eq=False)
+class _Sweep:
+    """One way through the list, in one poll or in several."""
+
+    missing: dict[Ref, None]
+    """Objects that were on no page so far."""
+    pages_left: int
+    place: str | int | None = None
+    """Of the next page."""
+
+
+class Poller:
+    """Polls one list for all tasks of one client that wait for objects on it, in one event loop.
+
+    Bounds: a sweep makes at most ``ceil(n / 100) + 2`` list requests for *n* awaited objects, and 10 single requests. Polls are 1 s apart
+    at first; the interval grows by 1.3 to 10 s while nothing changes, and every result and every new waiter resets it. After a poll that
+    took longer than the interval, the pause is as long as the poll. While webhooks arrive, polls are 10 to 60 s apart, except the first
+    poll for the first waiter.
+
+    Args:
+        pages_per_poll: List requests per poll; ``None`` for a whole sweep. If a sweep takes several polls, they are closer together, so
+            that the sweep ends in the time of the longest interval, but not closer than the first interval.
+    """
+
+    def __init__(self, pages_per_poll: int | None = None) -> None:
+        self._pages_per_poll = pages_per_poll
+        self._awaited: dict[Ref, _Awaited] = {}
+        self._election: LeaderElection[Waiter] = LeaderElection()
+        self._schedule = PollSchedule()
+        self._sweep: _Sweep | None = None
+        self._sweeps = 0
+        self._poll_scope: anyio.CancelScope | None = None
+        self._final: OrderedDict[Hashable, Update] = OrderedDict()
+
+    def __len__(self) -> int:
+        """Number of waiting tasks."""
+        return sum(len(awaited.waiters) for awaited in self._awaited.values())
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it has no waiters, and nothing to remember."""
+        return not self._awaited and not self._final
+
+    async def wait(self, source: Source, ref: Ref, goal: Goal[T], timeout: float | None = None) -> T:
+        """Wait until an object has the state that *goal* describes.
+
+        Args:
+            source: Makes the requests: for *ref*, and for the list while this task is the leader.
+            ref: The object.
+            goal: Its state.
+            timeout: Seconds; ``None`` for no limit.
+
+        Raises:
+            UploadError: The object will never exist.
+            NotFoundError: It does not exist (any more).
+            BadRequestError: The id is not valid.
+            DeadlineExceededError: *timeout* expired.
+            MuxError: What *goal* says, or a poll failed with a fatal error, or ten polls in a row failed.
+        """
+        waiter = Waiter(cast("Goal[object]", goal), source)
+        self._add(ref, waiter)
+        try:
+            with anyio.move_on_after(math.inf if timeout is None else timeout):
+                await self._wait(waiter)
+        finally:
+            self._remove(ref, waiter)
+        outcome = waiter.outcome
+        if outcome is None:
+            raise goal.timeout_error(timeout or 0.0)
+        if isinstance(outcome, MuxError):
+            raise copied(outcome) from outcome.__cause__
+        return cast("T", outcome)
+
+    async def _wait(self, waiter: Waiter) -> None:
+        if waiter.outcome is None and not self._election.try_lead(waiter):
+            waiter.event = anyio.Event()
+            await waiter.event.wait()
+        while waiter.outcome is None:
+            with anyio.CancelScope() as self._poll_scope:
+                try:
+                    await self._lead(waiter)
+                finally:
+                    self._poll_scope = None
+
+    def webhook_received(self, updates: Iterable[Update] = ()) -> None:
+        """Record that a webhook arrived, apply its updates, and wake the waiters that they concern. Returns at once."""
+        self._schedule.webhook_received()
+        for update in updates:
+            if update.is_final:
+                key = (update.ref, update.part)
+                self._final[key] = update
+                self._final.move_to_end(key)
+                if len(self._final) > REMEMBERED:
+                    self._final.popitem(last=False)
+            self._apply(update)
+        leader = self._election.leader
+        if self._poll_scope is not None and leader is not None and leader.outcome is not None:
+            self._poll_scope.cancel()  # the leader has its result; another waiter continues to poll
+
+    def _apply(self, update: Update) -> None:
+        if update.value is not None:
+            self._observe(update.ref, update.value)
+        elif (awaited := self._awaited.get(update.ref)) and any(waiter.goal.is_hinted for waiter in awaited.waiters):
+            self._schedule.poll_now()
+
+    async def _lead(self, leader: Waiter) -> None:
+        if self._pages_per_poll is not None:
+            self._schedule.polls_per_sweep = math.ceil(len(self._awaited) / (PAGE_LIMIT * self._pages_per_poll))
+        error = await self._schedule.run(lambda: self._poll(leader.source))
+        if isinstance(error, DeadlineExceededError):  # the deadline is the leader's; others may have more time
+            leader.outcome = error
+        elif error is not None:
+            self._observe_all(error)
+
+    def _add(self, ref: Ref, waiter: Waiter) -> None:
+        if not self._awaited:
+            self._schedule.restart()
+        self._awaited.setdefault(ref, _Awaited()).waiters.append(waiter)
+        if (final := self._final.get((ref, waiter.goal.part))) is not None:
+            self._apply(final)
+        if waiter.outcome is None:
+            self._schedule.poll_soon()
+
+    def _remove(self, ref: Ref, waiter: Waiter) -> None:
+        awaited = self._awaited.get(ref)
+        if awaited is not None and waiter in awaited.waiters:
+            awaited.waiters.remove(waiter)
+            if not awaited.waiters:
+                del self._awaited[ref]
+        self._election.leave(waiter, self._next_waiter)
+
+    def _next_waiter(self) -> Waiter | None:
+        return next((each for awaited in self._awaited.values() for each in awaited.waiters), None)
+
+    async def _poll(self, source: Source) -> bool:
+        """Request the state of awaited objects once. Returns whether any wait ended."""
+        before = len(self._awaited)
+        missing = dict.fromkeys(self._awaited)
+        if before > 1:
+            sweep = self._sweep = self._sweep or _Sweep(missing, math.ceil(before / PAGE_LIMIT) + EXTRA_PAGES)
+            if not await self._read_pages(source, sweep):
+                return len(self._awaited) < before
+            missing = sweep.missing
+        self._sweep = None
+        self._sweeps += 1
+        unseen = sorted((ref for ref in missing if ref in self._awaited), key=lambda ref: self._awaited[ref].last_sweep)
+        for ref in unseen[:SINGLE_REQUESTS]:
+            if (awaited := self._awaited.get(ref)) is not None:
+                await self._poll_one(awaited.waiters[0].source, ref)
+        return len(self._awaited) < before
+
+    async def _read_pages(self, source: Source, sweep: _Sweep) -> bool:
+        """Read the next pages of a sweep. Returns whether it is over: all objects were found, or its last page was read."""
+        for _ in range(min(sweep.pages_left, self._pages_per_poll or sweep.pages_left)):
+            try:
+                rows, sweep.place = await source.page(sweep.place)
+            except APIStatusError as error:
+                if error.status not in BAD_ID_STATUSES:
+                    raise
+                self._observe_all(error)  # the object that the list belongs to was deleted
+                return True
+            sweep.pages_left -= 1
+            for ref, value in rows:
+                sweep.missing.pop(ref, None)
+                self._observe(ref, value)
+            if not sweep.missing or sweep.place is None:
+                return True
+        return not sweep.pages_left
+
+    async def _poll_one(self, source: Source, ref: Ref) -> None:
+        try:
+            value = await source.retrieve(ref)
+        except UploadError as error:
+            value = error
+        except APIStatusError as error:
+            if error.status not in BAD_ID_STATUSES:
+                raise
+            value = error
+        self._observe(ref, value)
+
+    def _observe(self, ref: Ref, value: object | MuxError | None) -> None:
+        """Wake the waiters of *ref* whose goal is reached by its state; an error wakes all."""
+        awaited = self._awaited.get(ref)
+        if awaited is None:
+            return
+        awaited.last_sweep = self._sweeps
+        waiters, awaited.waiters = awaited.waiters, []
+        for waiter in waiters:
+            if value is not None:
+                waiter.outcome = value if isinstance(value, MuxError) else waiter.goal.reached(value)
+            if waiter.outcome is None:
+                awaited.waiters.append(waiter)
+            elif waiter.event is not None:
+                waiter.event.set()
+        if not awaited.waiters:
+            del self._awaited[ref]
+
+    def _observe_all(self, error: MuxError) -> None:
+        for ref in list(self._awaited):
+            self._observe(ref, error)

@@ -1,0 +1,112 @@
+"""What the waiting methods of resources share: the pollers of a client, and the requests of a poll."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import anyio
+import attrs
+
+from mux_async._arguments import Arguments
+from mux_async._poller import PAGE_LIMIT, Goal, Poller, Ref, Source, Update
+from mux_async._resource import Caller
+from mux_async._webhook_updates import ASSETS
+
+if TYPE_CHECKING:
+    from mux_async._operation import Operation
+    from mux_async._pagination import Page
+
+T = TypeVar("T")
+
+
+class Pollers:
+    """The pollers of a client in one event loop, by the name of their list."""
+
+    def __init__(self, _: Caller) -> None:
+        self._pollers: dict[str, Poller] = {}
+        self._has_webhooks = False
+
+    def __getitem__(self, name: str) -> Poller:
+        """Return the poller of a list. Only waits for assets read the whole list in each poll: ingest and uploads depend on them."""
+        if name not in self._pollers:
+            self._pollers[name] = Poller(None if name == ASSETS else 1)
+            if self._has_webhooks:
+                self._pollers[name].webhook_received()
+        return self._pollers[name]
+
+    def webhook_received(self, updates: Iterable[Update]) -> None:
+        """Pass a webhook to all pollers: any webhook shows that webhooks arrive."""
+        self._has_webhooks = True
+        by_list: dict[str, list[Update]] = {}
+        for update in updates:
+            by_list.setdefault(update.ref.list, []).append(update)
+        for name, listed in by_list.items():
+            if any(update.is_final for update in listed):
+                _ = self[name]  # remembers it
+        for name, poller in self._pollers.items():
+            poller.webhook_received(by_list.get(name, ()))
+
+    def discard_idle(self, name: str) -> None:
+        """Forget the poller of a list that nothing waits for: there may be a list for each directive."""
+        if name in self._pollers and self._pollers[name].is_idle:
+            del self._pollers[name]
+
+
+@attrs.frozen
+class PagedSource:
+    """The requests for objects on a list that has pages by number."""
+
+    caller: Caller
+    list_name: str
+    list_operation: Operation[Page[Any, Any]]
+    retrieve_operation: Operation[Any]
+    id_parameter: str
+    """Path parameter of *retrieve_operation*."""
+    path: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    """Path parameters of both."""
+    id_field: str = "id"
+    """Field of a row."""
+
+    async def retrieve(self, ref: Ref) -> Any:
+        return await self.caller.call(self.retrieve_operation, Arguments({**self.path, self.id_parameter: ref.id}))
+
+    async def page(self, place: str | int | None) -> tuple[Iterable[tuple[Ref, object]], int | None]:
+        number = place if isinstance(place, int) else 1
+        page = await self.caller.call(self.list_operation, Arguments(self.path, {"page": number, "limit": PAGE_LIMIT}))
+        rows = [(Ref(self.list_name, getattr(row, self.id_field)), row) for row in page.data]
+        return rows, number + 1 if len(rows) >= PAGE_LIMIT else None
+
+
+async def wait(
+    caller: Caller,
+    source: Source,
+    ref: Ref,
+    goal: Goal[T],
+    timeout: float | None,
+    complete: Callable[[T], Awaitable[T]] | None = None,
+) -> T:
+    """Wait for *goal*, and then, within the same *timeout*, for *complete* to return the whole of what was found."""
+    pollers, started = pollers_of(caller), anyio.current_time()
+    try:
+        found = await pollers[ref.list].wait(source, ref, goal, timeout)
+    finally:
+        pollers.discard_idle(ref.list)
+    if complete is None:
+        return found
+    if timeout is None:
+        return await complete(found)
+    with anyio.move_on_after(started + timeout - anyio.current_time()):
+        return await complete(found)
+    raise goal.timeout_error(timeout)
+
+
+def operation_of(module: str, name: str) -> Operation[Any]:
+    """Return an operation of a generated module. Its method would warn in each poll that v0 is deprecated; the user's own calls do."""
+    return cast("Operation[Any]", getattr(import_module(module), name))
+
+
+def pollers_of(caller: Caller) -> Pollers:
+    """Return the pollers of a client in the running event loop."""
+    return caller.local(Pollers)
