@@ -204,7 +204,6 @@ class Upload:
     """A streamed request body that knows what became of it."""
 
     def __init__(self, pieces: int = 3, size: int = 1000, *, length: int | None = None) -> None:
-        self.content = b"".join(bytes([65 + number % 26]) * size for number in range(min(pieces, 1000)))
         self._pieces = pieces
         self._size = size
         self._length = length
@@ -216,6 +215,11 @@ class Upload:
         """Raised after the first piece, when set."""
 
     @property
+    def content(self) -> bytes:
+        """All bytes of the body."""
+        return b"".join(self._piece(number) for number in range(self._pieces))
+
+    @property
     def body(self) -> Body:
         """The body to send."""
         return Body(self._chunks, self._length)
@@ -225,12 +229,15 @@ class Upload:
         try:
             for number in range(self._pieces):
                 self.given += self._size
-                yield bytes([65 + number % 26]) * self._size
+                yield self._piece(number)
                 await anyio.lowlevel.checkpoint()
                 if self.failure is not None:
                     raise self.failure
         finally:
             self.closed += 1
+
+    def _piece(self, number: int) -> bytes:
+        return bytes([65 + number % 26]) * self._size
 
     def expect_closed(self) -> None:
         """Check that the generator was closed as often as it was opened."""

@@ -12,7 +12,6 @@ from typing import Any
 from uuid import uuid4
 
 import anyio
-import attrs
 import pytest
 import trustme
 
@@ -20,44 +19,10 @@ from mux_async import BucketSettings, LimitSettings, Mux, RetryPolicy
 from mux_async.errors import AmbiguousOutcomeError, ConnectError, DeadlineExceededError, Delivery
 from mux_async.testing import FakeTransport
 from mux_async.testing.loopback import Peer, Reply, Site, always, listen, talk
-from mux_async.transport import HttpRequest, Timeouts, Transport, TransportError, TransportSettings
-from mux_async_aiohttp import AiohttpTransport
-from mux_async_httpx import HttpxTransport
-
-Make = Callable[[TransportSettings], Transport]
+from mux_async.transport import HttpRequest, Timeouts, Transport, TransportError, TransportFactory, TransportSettings
+from tests.transports.adapters import over_adapters
 
 OK = talk(always(Reply(body=b'{"data": {"id": "a1"}}', headers=[("Content-Type", "application/json")])))
-
-
-def make_session(settings: TransportSettings) -> Transport:
-    return AiohttpTransport(attrs.evolve(settings, trust_env=True))
-
-
-def make_httpx(settings: TransportSettings) -> Transport:
-    return HttpxTransport(settings, library="httpx")
-
-
-def make_httpx2(settings: TransportSettings) -> Transport:
-    return HttpxTransport(settings, library="httpx2")
-
-
-AIOHTTP: list[Make] = [AiohttpTransport, make_session]
-HTTPX: list[Make] = [make_httpx, make_httpx2]
-
-
-def over_all(function: Any) -> Any:
-    """Run a test over every adapter, on each event loop that it supports."""
-    return pytest.mark.parametrize("make", [*AIOHTTP, *HTTPX], ids=["aiohttp", "session", "httpx", "httpx2"])(
-        pytest.mark.anyio(function)
-    )
-
-
-@pytest.fixture(autouse=True)
-def _no_trio_with_aiohttp(request: pytest.FixtureRequest) -> None:
-    make = request.node.callspec.params.get("make") if hasattr(request.node, "callspec") else None
-    backend = request.node.callspec.params.get("anyio_backend") if hasattr(request.node, "callspec") else None
-    if make in AIOHTTP and backend == "trio":
-        pytest.skip("aiohttp runs on asyncio")
 
 
 @contextmanager
@@ -119,8 +84,8 @@ def full(host: str, port: int) -> Generator[None]:
         yield
 
 
-@over_all
-async def test_a_name_that_does_not_exist(monkeypatch: pytest.MonkeyPatch, make: Make) -> None:
+@over_adapters()
+async def test_a_name_that_does_not_exist(monkeypatch: pytest.MonkeyPatch, make: TransportFactory) -> None:
     """A host that the name servers do not know is tried once; one that could not be looked up now is tried again."""
     for number, expected in ((socket.EAI_NONAME, 1), (socket.EAI_AGAIN, 5)):
         transport = make(TransportSettings())
@@ -131,8 +96,8 @@ async def test_a_name_that_does_not_exist(monkeypatch: pytest.MonkeyPatch, make:
         assert (attempts, set(asked)) == (expected, {"nowhere.test"})
 
 
-@over_all
-async def test_a_certificate_that_is_not_trusted(make: Make) -> None:
+@over_adapters()
+async def test_a_certificate_that_is_not_trusted(make: TransportFactory) -> None:
     """A certificate of an unknown authority, for another name, or out of date, is tried once, and nothing is sent."""
     authority = trustme.CA()
     trusting = ssl.create_default_context()
@@ -155,8 +120,8 @@ async def test_a_certificate_that_is_not_trusted(make: Make) -> None:
             assert (what, attempts, len(site.requests)) == (what, 1, 0)
 
 
-@over_all
-async def test_a_refusal_may_pass(make: Make) -> None:
+@over_adapters()
+async def test_a_refusal_may_pass(make: TransportFactory) -> None:
     """A port that refuses is tried again, a create too: nothing was sent."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and does not listen
@@ -167,8 +132,8 @@ async def test_a_refusal_may_pass(make: Make) -> None:
     assert attempts == 5
 
 
-@over_all
-async def test_the_second_address_answers(monkeypatch: pytest.MonkeyPatch, make: Make) -> None:
+@over_adapters()
+async def test_the_second_address_answers(monkeypatch: pytest.MonkeyPatch, make: TransportFactory) -> None:
     """A name with two addresses, of which the first refuses, is reached at the second, and asked once."""
     async with listen(OK) as site:
         transport = make(TransportSettings())
@@ -182,8 +147,8 @@ async def test_the_second_address_answers(monkeypatch: pytest.MonkeyPatch, make:
         assert len(site.requests) == 1
 
 
-@over_all
-async def test_the_first_address_does_not_answer(monkeypatch: pytest.MonkeyPatch, make: Make) -> None:
+@over_adapters()
+async def test_the_first_address_does_not_answer(monkeypatch: pytest.MonkeyPatch, make: TransportFactory) -> None:
     """A name whose first address swallows what is sent to it is reached at the second, long before the time for a connection is over."""
     async with listen(OK) as site:
         port = int(site.origin.rpartition(":")[2])
@@ -205,7 +170,7 @@ async def silent(peer: Peer) -> None:
 
 
 @asynccontextmanager
-async def stalled_name(monkeypatch: pytest.MonkeyPatch, make: Make) -> AsyncGenerator[tuple[Site, Transport, str]]:
+async def stalled_name(monkeypatch: pytest.MonkeyPatch, make: TransportFactory) -> AsyncGenerator[tuple[Site, Transport, str]]:
     """A host that the name servers do not answer for."""
     over = threading.Event()
 
@@ -223,7 +188,7 @@ async def stalled_name(monkeypatch: pytest.MonkeyPatch, make: Make) -> AsyncGene
 
 
 @asynccontextmanager
-async def stalled_tcp(_monkeypatch: pytest.MonkeyPatch, make: Make) -> AsyncGenerator[tuple[Site, Transport, str]]:
+async def stalled_tcp(_monkeypatch: pytest.MonkeyPatch, make: TransportFactory) -> AsyncGenerator[tuple[Site, Transport, str]]:
     """A host that swallows what connects to it."""
     async with listen(silent) as site:
         port = int(site.origin.rpartition(":")[2])
@@ -232,21 +197,23 @@ async def stalled_tcp(_monkeypatch: pytest.MonkeyPatch, make: Make) -> AsyncGene
 
 
 @asynccontextmanager
-async def stalled_tls(_monkeypatch: pytest.MonkeyPatch, make: Make) -> AsyncGenerator[tuple[Site, Transport, str]]:
+async def stalled_tls(_monkeypatch: pytest.MonkeyPatch, make: TransportFactory) -> AsyncGenerator[tuple[Site, Transport, str]]:
     """A host that takes the connection, and whose half of the handshake does not come."""
     async with listen(silent) as site:
         yield site, make(TransportSettings()), site.origin.replace("http:", "https:")
 
 
 @asynccontextmanager
-async def stalled_proxy(_monkeypatch: pytest.MonkeyPatch, make: Make) -> AsyncGenerator[tuple[Site, Transport, str]]:
+async def stalled_proxy(
+    _monkeypatch: pytest.MonkeyPatch, make: TransportFactory
+) -> AsyncGenerator[tuple[Site, Transport, str]]:
     """A proxy that was asked for a connection, and does not answer."""
     async with listen(silent) as site:
         yield Site("https://api.test"), make(TransportSettings(proxy=site.origin)), "https://api.test"
 
 
 @asynccontextmanager
-async def stalled_pool(_monkeypatch: pytest.MonkeyPatch, make: Make) -> AsyncGenerator[tuple[Site, Transport, str]]:
+async def stalled_pool(_monkeypatch: pytest.MonkeyPatch, make: TransportFactory) -> AsyncGenerator[tuple[Site, Transport, str]]:
     """A pool whose only connection is used by somebody else."""
     async with listen(silent) as site, anyio.create_task_group() as tasks:
         transport = make(TransportSettings(max_connections=1))
@@ -264,7 +231,7 @@ async def stalled_pool(_monkeypatch: pytest.MonkeyPatch, make: Make) -> AsyncGen
         tasks.cancel_scope.cancel()
 
 
-Stall = Callable[[pytest.MonkeyPatch, Make], AbstractAsyncContextManager[tuple[Site, Transport, str]]]
+Stall = Callable[[pytest.MonkeyPatch, TransportFactory], AbstractAsyncContextManager[tuple[Site, Transport, str]]]
 STALLS: list[Stall] = [stalled_name, stalled_tcp, stalled_tls, stalled_proxy, stalled_pool]
 
 PACED = LimitSettings(post=BucketSettings(rate=0.01, burst=3), reserve=0.0, jitter=0.0)
@@ -274,15 +241,17 @@ async def create(mux: Mux, once: str | None, **options: Any) -> Any:
     return await mux.with_options(**options).video.assets.create(inputs=[{"url": "https://example.com/a.mp4"}], once=once)
 
 
-@over_all
+@over_adapters()
 @pytest.mark.parametrize("once", [None, "a key"])
 @pytest.mark.parametrize("stall", STALLS)
-async def test_a_deadline_while_connecting(monkeypatch: pytest.MonkeyPatch, make: Make, stall: Stall, once: str | None) -> None:
+async def test_a_deadline_while_connecting(
+    monkeypatch: pytest.MonkeyPatch, make: TransportFactory, stall: Stall, once: str | None
+) -> None:
     """A create whose deadline passes while it still waits for a connection was never sent, says so, and gives its grant back."""
     async with stall(monkeypatch, make) as (site, transport, origin):
         async with client(transport, origin, account=f"t-{uuid4()}", limits=PACED) as mux:
             with pytest.raises(DeadlineExceededError, match="while attempt 1 was connecting") as caught:
-                await create(mux, once, deadline=0.3)
+                await create(mux, once, deadline=0.2)
             level = mux.limits.snapshot().post.level
         await transport.aclose()
 
@@ -292,14 +261,14 @@ async def test_a_deadline_while_connecting(monkeypatch: pytest.MonkeyPatch, make
         assert site.requests == []
 
 
-@over_all
+@over_adapters()
 @pytest.mark.parametrize("stall", STALLS)
-async def test_a_cancellation_while_connecting(monkeypatch: pytest.MonkeyPatch, make: Make, stall: Stall) -> None:
+async def test_a_cancellation_while_connecting(monkeypatch: pytest.MonkeyPatch, make: TransportFactory, stall: Stall) -> None:
     """A create that its caller cancels while it waits for a connection costs no grant, and leaves its key unused."""
     async with stall(monkeypatch, make) as (site, transport, origin):
         async with client(transport, origin, account=f"t-{uuid4()}", limits=PACED) as mux:
             for _ in range(2):
-                with anyio.move_on_after(0.2) as scope:
+                with anyio.move_on_after(0.1) as scope:
                     await create(mux, "the key")
                 level = mux.limits.snapshot().post.level
 
@@ -311,15 +280,15 @@ async def test_a_cancellation_while_connecting(monkeypatch: pytest.MonkeyPatch, 
         assert (other.granted, site.requests) == (0, [])  # nothing was looked for
 
 
-@over_all
+@over_adapters()
 @pytest.mark.parametrize("size", [10, 100_000])
-async def test_a_deadline_after_the_request(make: Make, size: int) -> None:
+async def test_a_deadline_after_the_request(make: TransportFactory, size: int) -> None:
     """A create whose deadline passes when it was sent has an unknown outcome, and keeps its grant."""
     async with listen(silent) as site:
         transport = make(TransportSettings())
         async with client(transport, site.origin, account=f"t-{uuid4()}", limits=PACED) as mux:
             with pytest.raises(AmbiguousOutcomeError) as caught:
-                await mux.with_options(deadline=0.5).video.assets.create(inputs=[], passthrough="x" * size)
+                await mux.with_options(deadline=0.3).video.assets.create(inputs=[], passthrough="x" * size)
             level = mux.limits.snapshot().post.level
         await transport.aclose()
 

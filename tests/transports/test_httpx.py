@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import os
+from pathlib import Path
 from typing import Any, Literal
 
 import anyio
 import pytest
+import trustme
 
 from mux_async.errors import MissingExtraError
 from mux_async.testing.loopback import Reply, always, listen, talk
@@ -32,6 +36,32 @@ async def test_library_of_choice(library: Literal["httpx", "httpx2"], monkeypatc
     with pytest.raises(MissingExtraError, match=f"needs {library}:"):
         HttpxTransport(library=library)
     await create_transport(TransportSettings()).aclose()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("library", ["httpx", "httpx2"])
+async def test_certificates_are_loaded_once(
+    library: Literal["httpx", "httpx2"], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Transports share the default certificates, unless the environment names another file, where it is trusted."""
+    module = importlib.import_module(library)
+    load: Any = module.create_ssl_context
+    loaded: list[str] = []
+
+    def counted(*, trust_env: bool) -> Any:
+        if trust_env:
+            loaded.append(os.environ["SSL_CERT_FILE"])
+        return load(trust_env=trust_env)
+
+    monkeypatch.setattr(module, "create_ssl_context", counted)
+    names = [str(tmp_path / name) for name in ("a.pem", "b.pem")]
+    for name in names:
+        trustme.CA().cert_pem.write_to_path(name)
+        monkeypatch.setenv("SSL_CERT_FILE", name)
+        for trust_env in (True, True, False):
+            await HttpxTransport(TransportSettings(trust_env=trust_env), library=library).aclose()
+
+    assert loaded == names
 
 
 @pytest.mark.parametrize(
