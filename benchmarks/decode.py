@@ -16,8 +16,6 @@ from __future__ import annotations
 import argparse
 import gc
 import platform
-import statistics
-import time
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +24,8 @@ import attrs
 import cattrs
 import orjson
 
+from benchmarks._answers import ASSET
+from benchmarks._timing import compare
 from mux_async._models.model import table_of
 from mux_async._models.response_decoder import decoder
 from mux_async._operation import Bucket, Operation, Replay
@@ -41,51 +41,9 @@ from mux_async.models import (
 )
 
 RAW: dict[str, Any] = {
-    "id": "WDOoqbLvlbuLdM7YZ00NQDcS3oNcyXNyW",
-    "created_at": "1592366925",
-    "encoding_tier": "smart",
-    "master_access": "none",
-    "max_resolution_tier": "1080p",
-    "progress": {"state": "completed", "progress": 100},
-    "status": "ready",
-    "aspect_ratio": "16:9",
-    "duration": 120.041667,
-    "ingest_type": "on_demand_direct_upload",
-    "max_stored_frame_rate": 29.97,
-    "max_stored_resolution": "HD",
-    "resolution_tier": "1080p",
-    "video_quality": "plus",
-    "mp4_support": "none",
-    "normalize_audio": False,
-    "passthrough": "order-4711",
-    "upload_id": "X9MmOFrA1ouTbWbXPvAKcHNzuo8zmHqg00",
-    "meta": {"title": "A film", "external_id": "order-4711", "creator_id": "c-9"},
-    "playback_ids": [{"id": f"p{n}AxbYJTpwCnBzqD8xnzUDiwyQ8oFvm00", "policy": "public"} for n in range(2)],
-    "static_renditions": {
-        "status": "ready",
-        "files": [
-            {
-                "id": f"s{n}AxbYJTpwCnBzqD8xnzUDiwyQ8oFvm00",
-                "name": f"{n}p.mp4",
-                "ext": "mp4",
-                "status": "ready",
-                "type": "advanced",
-            }
-            | {"resolution": f"{n}p", "width": n * 16 // 9, "height": n, "bitrate": n * 3000, "filesize": "20041981"}
-            for n in (360, 480, 720)
-        ],
-    },
+    **ASSET,
     "recording_times": [{"started_at": "2026-10-01T10:00:00Z", "duration": 120.04, "type": "content"}],
-    "tracks": [
-        {"id": "t1IBy8ZZnzUDiwyQ8oFvm0000", "type": "video", "duration": 120.04, "max_width": 1920, "max_height": 1080}
-        | {"max_frame_rate": 29.97, "status": "ready"},
-        {"id": "t2IBy8ZZnzUDiwyQ8oFvm0000", "type": "audio", "duration": 120.0, "max_channels": 2, "primary": True},
-        {"id": "t3IBy8ZZnzUDiwyQ8oFvm0000", "type": "text", "text_type": "subtitles", "language_code": "en", "name": "English"}
-        | {"status": "ready", "text_source": "uploaded", "closed_captions": False},
-    ],
 }
-
-
 NESTED = {"created_at", "progress", "meta", "playback_ids", "tracks", "static_renditions", "recording_times"}
 
 
@@ -99,7 +57,6 @@ def construct(raw: dict[str, Any], read: Asset) -> Asset:
         playback_ids=[PlaybackId(**item) for item in raw["playback_ids"]],
         tracks=[Track(**item) for item in raw["tracks"]],
         static_renditions=AssetStaticRenditions(
-            status=raw["static_renditions"]["status"],
             files=[StaticRendition(**item) for item in raw["static_renditions"]["files"]],
         ),
         recording_times=read.recording_times,
@@ -168,13 +125,6 @@ def held(make: Callable[[], object], count: int = 2000) -> float:
     return size / len(results)
 
 
-def cost(action: Callable[[], object], count: int) -> float:
-    start = time.process_time()
-    for _ in range(count):
-        action()
-    return (time.process_time() - start) / count * 1e6
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
@@ -200,10 +150,7 @@ def main() -> None:
         "loads + stock cattrs": lambda: converter.structure(loaded(), plain),
     }
     print(f"Python {platform.python_version()}, {platform.machine()}, attrs {attrs.__version__}, {len(content)} bytes")
-    rounds = [{name: cost(action, options.count) for name, action in contenders.items()} for _ in range(options.rounds)]
-    for name in contenders:
-        ratio = statistics.median(one[name] / one["orjson.loads"] for one in rounds)
-        print(f"{name:24} {statistics.median(one[name] for one in rounds):8.2f} us {ratio:6.2f} x")
+    compare(contenders, rounds=options.rounds, count=options.count)
     print("bytes of one that is held")
     for name in ("orjson.loads", "model, untouched", "model, asset read", "model, all 14 read"):
         print(f"{name:24} {held(contenders[name]):8.0f}")

@@ -1,4 +1,4 @@
-"""What does it cost to begin: the import, a client, the first answer?
+"""What does it cost to begin: the import, a client? (`python -m benchmarks --only first` measures the first answer.)
 
 Method, import: a new interpreter for each sample, contenders in turn within a round, the order turning with the rounds, all on one
 machine. The clock runs inside the interpreter, from just before the import to just after it; memory is what the process holds then,
@@ -7,9 +7,6 @@ and medians of the ratios within a round to ``anyio + cattrs``, which this clien
 that are loaded afterwards.
 
 Method, client: the first that is made after the import, and the median of twenty later ones. Nothing is sent.
-
-Method, first answer: as in ``python -m benchmarks --only first``. From before the first import to after the answer to a GET of an
-asset, from a server on another core; ratios are to aiohttp that reads bytes.
 """
 
 from __future__ import annotations
@@ -24,8 +21,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import NamedTuple
 
-from benchmarks._contenders import CONTENDERS, REFERENCE
-from benchmarks._run import environment, interleave, serve, versions
+from benchmarks._run import environment, versions
 
 BASIS = "anyio + cattrs"
 EMPTY = "nothing"
@@ -58,16 +54,6 @@ STARTS = (
     Start("mux_python", "import mux_python", ("mux_python",), "mux_python.AssetsApi(mux_python.ApiClient())"),
     Start("openai", "import openai", ("openai",), "openai.AsyncOpenAI(api_key='secret')"),
 )
-FIRST = (
-    REFERENCE,
-    "aiohttp + orjson",
-    "mux_async",
-    "mux_async, looked at",
-    "httpx, bytes only",
-    "mux-python",
-    "Stainless-style over httpx",
-)
-
 PROGRAM = """
 import os, sys, time
 
@@ -147,19 +133,6 @@ def print_imports(starts: Sequence[Start], found: dict[str, list[Sample]]) -> No
             print(f"{start.name:28}{first:12.3f}{later:12.3f}")
 
 
-def print_first_answers(rounds: int) -> None:
-    present = [one.name for one in CONTENDERS if one.name in FIRST and not one.missing]
-    with serve() as server:
-        found = list(interleave(present, ["first"], server, rounds=rounds, seconds=0))
-
-    def series(name: str, measure: str) -> list[float]:
-        return [one.values[measure] for one in found if one.contender == name]
-
-    print(f"\n{'first answer':28}{'CPU, ms':>9}{'':10}{'wall, ms':>9}")
-    for name in present:
-        print(f"{name:28}" + "".join(beside(series(name, measure), series(REFERENCE, measure)) for measure in ("cpu_ms", "ms")))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
@@ -168,7 +141,6 @@ def main() -> None:
     libraries = ", ".join(f"{name} {number}" for name, number in versions().items())
     print(f"Python {platform.python_version()}, {platform.machine()}, {libraries}\n")
     print_imports(starts, sample_all(starts, options.rounds))
-    print_first_answers(options.rounds)
 
 
 if __name__ == "__main__":

@@ -27,17 +27,11 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
+from benchmarks._timing import compare
 from mux_async.signing import Signer, TokenCache, TokenRequest, verify
 
 ID = "DS00Spx1CV902MCtPj5WknGlR102V5HFkDe"
 KEY_ID = "Keyx01Zl2Lw8QTSq00cPLY2mbZTLKNvtGuhJkT1CaC5w"
-
-
-def cost(action: Callable[[], object], count: int) -> float:
-    start = time.process_time()
-    for _ in range(count):
-        action()
-    return (time.process_time() - start) / count * 1e6
 
 
 async def lateness(work: Callable[[], Awaitable[object]]) -> float:
@@ -89,10 +83,7 @@ def main() -> None:
     }
     libraries = ", ".join(f"{name} {version(name)}" for name in ("cryptography", "PyJWT"))
     print(f"Python {platform.python_version()}, {platform.machine()}, {libraries}")
-    rounds = [{name: cost(action, options.count) for name, action in contenders.items()} for _ in range(options.rounds)]
-    for name in contenders:
-        ratio = statistics.median(one[name] / one["bare signature"] for one in rounds)
-        print(f"{name:24} {statistics.median(one[name] for one in rounds):8.1f} us {ratio:6.3f} x")
+    compare(contenders, rounds=options.rounds, count=options.count)
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "key"

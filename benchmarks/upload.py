@@ -1,7 +1,7 @@
 """Is an upload through `mux.uploads` as fast as `curl -T`, without holding up the event loop or filling the memory?
 
-Method: a server in its own process takes the bytes: a bare sink, so that the server is not what is measured, or the emulator
-(``--server emulator``), which counts and checksums them. Contenders take turns within a round; each is a process of its own and sends
+Method: a server in its own process takes the bytes: a bare sink, so that the server is not what is measured.
+Contenders take turns within a round; each is a process of its own and sends
 the same file, which lies in the page cache. Ours speaks the resumable protocol, chunk by chunk, takes the checksum of the source and
 reports progress; curl sends one PUT. The server has the last core to itself, and the contenders have the others: left alone, the system
 wakes the server on the core of whoever sends, in the middle of sending. The part of its core that the server used meanwhile is printed:
@@ -11,16 +11,12 @@ Ours sends the file twice, to be timed and to be watched: in the second run a ta
 before, the same task on the idle loop shows what the machine itself does, and the processor time of the loop's thread between two
 wakings shows what is the client's own doing (with the millisecond that it is meant to sleep for). Memory is the peak of the resident set
 over that of the idle client, of both runs. Printed: medians, and ratios to curl of the same round.
-
-``--many N`` sends N files at once through one client instead, and prints how far apart they are: the spread between the one that has
-come furthest and the one that has come least, in bytes, at the worst moment.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
 import os
 import platform
@@ -31,11 +27,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from base64 import b64encode
-from collections.abc import Generator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+
+import psutil
 
 from benchmarks._sink import Served, sink
 
@@ -43,23 +38,21 @@ MIB = 1024 * 1024
 TICK = 0.001
 
 
-def status(name: str) -> int:
-    """Return a size from the process's own books, in bytes (Linux)."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(name + ":"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError(name)
-
-
-def cpu_of(pid: int) -> float:
-    """Return the seconds of processor time that a process has had so far (Linux)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def reset_peak() -> None:
     """Let the peak of the resident set begin anew (Linux)."""
     Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak() -> int:
+    """Return the peak of the resident set in bytes (Linux)."""
+    text = Path("/proc/self/status").read_text()
+    return int(text.partition("VmHWM:")[2].split()[0]) * 1024
+
+
+def cpu_of(pid: int) -> float:
+    """Return the seconds of processor time that a process has had so far."""
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
 
 
 class Lateness:
@@ -106,25 +99,25 @@ async def ours(origin: str, path: Path, certificate: str | None, server: int) ->
     context = ssl.create_default_context(cafile=certificate) if certificate is not None else None
     settings = TransportSettings(ssl_context=context)
     async with Mux(token_id="test-token", token_secret="test-secret", base_url=origin, transport_settings=settings) as mux:
-        await mux.uploads.put(await session_url(origin), b"x" * MIB)  # everything is loaded and connected
+        await mux.uploads.put(session_url(origin), b"x" * MIB)  # everything is loaded and connected
         with Lateness() as idle:
             await asyncio.sleep(0.5)
-        url = await session_url(origin)
+        url = session_url(origin)
         seen: list[UploadProgress] = []
         reset_peak()
-        memory, cpu, start = status("VmRSS"), time.process_time(), time.perf_counter()
+        memory, cpu, start = psutil.Process().memory_info().rss, time.process_time(), time.perf_counter()
         before = cpu_of(server)
         report = await mux.uploads.put(url, path, on_progress=seen.append)
         elapsed, cpu = time.perf_counter() - start, time.process_time() - cpu
         used = cpu_of(server) - before
-        url = await session_url(origin)
+        url = session_url(origin)
         with Lateness() as lateness:
             await mux.uploads.put(url, path, on_progress=seen.append)
         return {
             "elapsed": elapsed,
             "cpu": cpu,
             "server": used / elapsed,
-            "memory": (status("VmHWM") - memory) / MIB,
+            "memory": (peak() - memory) / MIB,
             "late": lateness.worst,
             "late_usual": lateness.usual,
             "late_idle": idle.worst,
@@ -133,56 +126,9 @@ async def ours(origin: str, path: Path, certificate: str | None, server: int) ->
         }
 
 
-async def many(origin: str, path: Path, size: int, count: int, cap: float | None) -> dict[str, float]:
-    """Send *count* files at once, and return how even they were."""
-    from mux_async import Mux
-    from mux_async.uploads import UploadProgress, Uploads, UploadSettings
-
-    sent = [0] * count
-    spread = 0
-    async with Mux(token_id="test-token", token_secret="test-secret", base_url=origin) as mux:
-        uploads = Uploads(mux, UploadSettings(max_concurrent=count, max_bytes_per_second=cap))
-        urls = [await session_url(origin) for _ in range(count)]
-        reset_peak()
-        memory, cpu, start = status("VmRSS"), time.process_time(), time.perf_counter()
-
-        async def one(number: int) -> float:
-            def note(progress: UploadProgress) -> None:
-                nonlocal spread
-                sent[number] = progress.sent
-                spread = max(spread, max(sent) - min(sent))
-
-            await uploads.put(urls[number], path, on_progress=note)
-            return time.perf_counter() - start
-
-        with Lateness() as lateness:
-            ends = await asyncio.gather(*(one(number) for number in range(count)))
-        return {
-            "elapsed": max(ends),
-            "cpu": time.process_time() - cpu,
-            "memory": (status("VmHWM") - memory) / MIB,
-            "late": lateness.worst,
-            "late_usual": lateness.usual,
-            "held": lateness.held,
-            "spread": spread / MIB,
-            "spread_share": spread / size,
-            "first_end": min(ends) / max(ends),
-        }
-
-
-async def session_url(origin: str) -> str:
-    """Return the URL of a new session: the emulator makes one, the sink takes any path."""
-    import aiohttp
-
-    if "emulator" not in os.environ.get("UPLOAD_SERVER", ""):
-        return f"{origin}/upload-{os.urandom(4).hex()}?signature=x"
-    headers = {"Authorization": "Basic " + b64encode(b"test-token:test-secret").decode()}
-    async with (
-        aiohttp.ClientSession(headers=headers) as session,
-        session.post(f"{origin}/video/v1/uploads", json={}) as response,
-    ):
-        url: str = (await response.json())["data"]["url"]
-        return url
+def session_url(origin: str) -> str:
+    """Return the URL of a new session: the sink takes any path."""
+    return f"{origin}/upload-{os.urandom(4).hex()}?signature=x"
 
 
 def curl(url: str, path: Path, certificate: str | None) -> dict[str, float]:
@@ -199,27 +145,6 @@ def curl(url: str, path: Path, certificate: str | None) -> dict[str, float]:
     return {"elapsed": elapsed, "cpu": usage.ru_utime + usage.ru_stime}
 
 
-@contextmanager
-def emulator() -> Generator[Served]:
-    """Run the emulator in a process of its own while the block runs, limits off."""
-    code = (
-        "import asyncio\n"
-        "from mux_async.emulator import Emulator, EmulatorSettings\n"
-        "from mux_async.emulator.server import serve\n"
-        "async def main():\n"
-        "    async with serve(Emulator(EmulatorSettings(limits=None))) as origin:\n"
-        "        print(origin, flush=True)\n"
-        "        await asyncio.sleep(900)\n"
-        "asyncio.run(main())\n"
-    )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield Served(process.stdout.readline().strip(), process.pid)
-        finally:
-            process.terminate()
-
-
 def certificate_in(folder: Path) -> str:
     """Make an authority and a certificate for localhost, and return the path of a file with both and the key."""
     import trustme
@@ -233,39 +158,21 @@ def certificate_in(folder: Path) -> str:
     return str(path)
 
 
-def make_file(path: Path, size: int, *, sparse: bool) -> None:
-    """Make the file to send: noise that repeats, or one hole."""
+def make_file(path: Path, size: int) -> None:
+    """Make the file to send: noise that repeats."""
     with path.open("wb") as file:
-        if sparse:
-            file.truncate(size)
-            return
         noise = os.urandom(min(size, 64 * MIB))
         for start in range(0, size, len(noise)):
             file.write(noise[: size - start])
 
 
-def run_child(options: argparse.Namespace, served: Served, path: Path, certificate: str | None) -> dict[str, float]:
+def run_child(served: Served, path: Path, certificate: str | None) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarks.upload", "--child", served.origin, "--file", str(path)]
-    command += ["--many", str(options.many), "--loop", options.loop, "--server-pid", str(served.pid)]
-    command += ["--cap", str(options.cap)] if options.cap else []
+    command += ["--server-pid", str(served.pid)]
     command += ["--certificate", certificate] if certificate else []
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     result: dict[str, float] = json.loads(done.stdout)
     return result
-
-
-def child(options: argparse.Namespace) -> None:
-    path = Path(options.file)
-    if options.loop == "uvloop":
-        import uvloop
-
-        runner = uvloop.run
-    else:
-        runner = asyncio.run
-    if options.many:
-        print(json.dumps(runner(many(options.child, path, path.stat().st_size, options.many, options.cap))))
-    else:
-        print(json.dumps(runner(ours(options.child, path, options.certificate, options.server_pid))))
 
 
 def keep_apart(served: Served) -> None:
@@ -287,10 +194,10 @@ def compare(options: argparse.Namespace, served: Served, path: Path, certificate
         for turn in turns:
             before = cpu_of(served.pid)
             if turn:
-                theirs.append(curl(asyncio.run(session_url(origin)), path, certificate))
+                theirs.append(curl(session_url(origin), path, certificate))
                 theirs[-1]["server"] = (cpu_of(served.pid) - before) / theirs[-1]["elapsed"]
             else:
-                mine.append(run_child(options, served, path, certificate))
+                mine.append(run_child(served, path, certificate))
     for name, rows in [("curl -T", theirs), ("mux_async", mine)]:
         speed = statistics.median(size / MIB / row["elapsed"] for row in rows)
         cpu = statistics.median(row["cpu"] for row in rows)
@@ -315,12 +222,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=float, default=1.0, help="GiB")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--server", choices=["sink", "emulator"], default="sink")
-    parser.add_argument("--tls", action="store_true", help="over TLS; with the sink only")
-    parser.add_argument("--sparse", action="store_true", help="a file that is one hole")
-    parser.add_argument("--many", type=int, default=0, metavar="N", help="N uploads at once")
-    parser.add_argument("--cap", type=float, default=None, help="bytes per second; with --many")
-    parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="asyncio")
+    parser.add_argument("--tls", action="store_true", help="over TLS")
     parser.add_argument(
         "--folder", type=Path, default=None, help="where the file is made; default: the folder for temporary files"
     )
@@ -328,27 +230,23 @@ def main() -> None:
         parser.add_argument(hidden, help=argparse.SUPPRESS)
     parser.add_argument("--server-pid", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    os.environ["UPLOAD_SERVER"] = os.environ.get("UPLOAD_SERVER", options.server)
     if options.child:
-        child(options)
+        print(json.dumps(asyncio.run(ours(options.child, Path(options.file), options.certificate, options.server_pid))))
         return
     if shutil.which("curl") is None:
         raise SystemExit("curl is what ours is compared with: apt-get install curl")
     curl_version = subprocess.run(["curl", "--version"], check=True, capture_output=True, text=True).stdout.split()[1]
     libraries = " ".join(f"{name} {version(name)}" for name in ("aiohttp", "anyio"))
-    with tempfile.TemporaryDirectory(dir=options.folder) as folder, contextlib.ExitStack() as stack:
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         path = Path(folder) / "film.mp4"
-        make_file(path, int(options.size * 1024) * MIB, sparse=options.sparse)
+        make_file(path, int(options.size * 1024) * MIB)
         certificate = certificate_in(Path(folder)) if options.tls else None
-        served = stack.enter_context(emulator() if options.server == "emulator" else sink(certificate))
-        keep_apart(served)
-        print(
-            f"Python {platform.python_version()}, {libraries}, curl {curl_version}, {os.cpu_count()} cores; {options.size:g} GiB,"
-            f" {options.server}{' over TLS' if options.tls else ''}, {options.loop}, {options.rounds} rounds"
-        )
-        if options.many:
-            print(" ", {key: round(value, 3) for key, value in run_child(options, served, path, None).items()})
-        else:
+        with sink(certificate) as served:
+            keep_apart(served)
+            print(
+                f"Python {platform.python_version()}, {libraries}, curl {curl_version}, {os.cpu_count()} cores; {options.size:g} GiB,"
+                f" sink{' over TLS' if options.tls else ''}, {options.rounds} rounds"
+            )
             compare(options, served, path, certificate)
 
 

@@ -23,6 +23,7 @@ from typing import Any
 
 import orjson
 
+from benchmarks._timing import compare
 from benchmarks.decode import RAW
 from mux_async.webhooks import WebhookError, WebhookEvent, WebhookRouter, parse_event, sign, unwrap
 from mux_async.webhooks._signature import make_verifier
@@ -61,13 +62,6 @@ def headers_of(body: bytes) -> dict[str, str]:
         "X-Request-Id": "7f1d",
         "Mux-Signature": sign(body, SECRET),
     }
-
-
-def cost(action: Callable[[], object], count: int) -> float:
-    start = time.process_time()
-    for _ in range(count):
-        action()
-    return (time.process_time() - start) / count * 1e6
 
 
 def contenders(body: bytes) -> dict[str, Callable[[], object]]:
@@ -155,11 +149,7 @@ def main() -> None:
     print(f"Python {platform.python_version()}, {platform.machine()}, orjson {orjson.__version__}")
     for what, body in SIZES.items():
         print(f"\n{what}, {len(body)} bytes")
-        actions = contenders(body)
-        rounds = [{name: cost(action, options.count) for name, action in actions.items()} for _ in range(options.rounds)]
-        for name in actions:
-            ratio = statistics.median(one[name] / one["bare"] for one in rounds)
-            print(f"{name:24} {statistics.median(one[name] for one in rounds):8.2f} us {ratio:6.2f} x")
+        compare(contenders(body), rounds=options.rounds, count=options.count)
     print(f"{'route, each event new':24} {statistics.median(route(options.count) for _ in range(5)):8.2f} us")
     print("\nlongest call")
     for name, milliseconds in blocking().items():

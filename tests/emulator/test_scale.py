@@ -1,7 +1,6 @@
 """Thousands of assets: the work for one request does not grow with them.
 
-Work is counted in executed lines of Python, which do not depend on how busy the machine is. `benchmarks/emulator_load.py` measures
-the time.
+Work is counted in executed lines of Python, which do not depend on how busy the machine is.
 """
 
 from __future__ import annotations
