@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mux_async._operation import Bucket
 from mux_async.emulator import EmulatorSettings, LimitModel, RateRules, Response, Token
 from mux_async.emulator.routing._rate_limits import Counter, FixedWindow, SlidingWindow, TokenBucket
+from mux_async.limits import Bucket
 from tests.emulator.harness import Account, basic
 
 MODELS: list[LimitModel] = ["token-bucket", "fixed-window", "sliding-window"]

@@ -167,7 +167,7 @@ async def test_known_cases(caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.mark.asyncio
 async def test_pipelining(caplog: pytest.LogCaptureFixture) -> None:
-    """Requests that come at once are answered one after the other, all of them."""
+    """Pipelined requests are answered in order, all of them."""
     async with serving(caplog) as server:
         found = statuses(await server.send(GET * 50 + POST * 10 + GET, answers=61))
 
@@ -176,7 +176,7 @@ async def test_pipelining(caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.mark.asyncio
 async def test_clients_that_stay(caplog: pytest.LogCaptureFixture) -> None:
-    """Clients that connect and say nothing, or half of something, take nobody's turn."""
+    """Idle connections, and those with half a request, do not keep other requests waiting."""
     async with serving(caplog) as server:
         host, port = server._address  # pyright: ignore[reportPrivateUsage]
         idle = [await asyncio.open_connection(host, port) for _ in range(50)]
@@ -208,7 +208,7 @@ def spoiled(random: Random) -> bytes:
 
 @pytest.mark.asyncio
 async def test_spoiled(caplog: pytest.LogCaptureFixture) -> None:
-    """Requests that a seed spoils, 2,500 of them, make nothing fail."""
+    """A thousand randomly damaged requests cause no failure of the server."""
     random = Random("malformed")  # the same in every run
     async with serving(caplog) as server:
         seen = await judged(

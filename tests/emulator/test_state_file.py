@@ -9,7 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 from urllib.request import ProxyHandler, Request, build_opener
@@ -18,7 +18,6 @@ import attrs
 import pytest
 
 from mux_async.emulator import Emulator, EmulatorSettings, StateFileError, WebhookSettings
-from mux_async.emulator.state._tracking import ModifiedRecords, TrackedDict
 from tests.emulator import tour
 from tests.emulator.harness import Account, Json, basic
 
@@ -242,33 +241,6 @@ def test_other_files(tmp_path: Path) -> None:
         assert path.read_bytes() == before
     with pytest.raises(StateFileError, match="cannot open"):
         Emulator(EmulatorSettings(state=tmp_path / "nowhere" / "state"))
-
-
-def test_tracked() -> None:
-    """A tracked mapping behaves as the mapping it is, and notes every key that was read or written, each way there is."""
-    modified = ModifiedRecords()
-
-    def noted(handler: Callable[[TrackedDict[int]], object]) -> set[str]:
-        modified.keys.clear()
-        tracked = TrackedDict({"a": 1, "b": 2, "c": 3}, modified, 7)
-        handler(tracked)
-        return set(modified.keys.get(7, {}))
-
-    assert noted(lambda it: it["a"]) == {"a"}
-    assert noted(lambda it: it.get("b")) == {"b"}
-    assert noted(lambda it: it.get_untracked("b")) == set()
-    assert noted(lambda it: ("a" in it, list(it), len(it))) == set()
-    assert noted(lambda it: it.pop("c")) == {"c"}
-    assert noted(lambda it: it.popitem()) == {"c"}
-    assert noted(lambda it: it.setdefault("d", 4)) == {"d"}
-    assert noted(lambda it: it.update({"a": 5}, e=6)) == {"a", "e"}
-    assert noted(lambda it: it.clear()) == {"a", "b", "c"}
-    assert noted(lambda it: next(iter(it.values()))) == {"a"}
-    assert noted(lambda it: next(reversed(it.items()))) == {"c"}
-    assert noted(lambda it: list(it.values())) == {"a", "b", "c"}
-    assert noted(lambda it: it.__delitem__("a")) == {"a"}
-    tracked = TrackedDict({"a": 1, "b": 2}, modified, 7)
-    assert (list(tracked.items()), len(tracked.values())) == ([("a", 1), ("b", 2)], 2)
 
 
 PROGRAM = """

@@ -1,7 +1,8 @@
-"""The session's promise: however a file is cut up, interrupted and resumed, it ends as the same bytes."""
+"""The parts of the state that need no emulator: upload sessions, and mappings that record which of their keys are used."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 from zlib import crc32
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mux_async.emulator.state._tracking import ModifiedRecords, TrackedDict
 from mux_async.emulator.state._upload_sessions import GRANULE, SessionError, UploadSession
 from tests._examples import examples
 
@@ -94,3 +96,30 @@ def test_a_total_smaller_than_what_is_stored(stored: int, total: int) -> None:
 
     session.begin(f"bytes */{len(data) + 1}", 0).finish()
     assert (session.total, session.size) == (len(data) + 1, len(data))
+
+
+def test_tracked() -> None:
+    """A tracked mapping behaves as a dict, and records every key that is read or written, by any method."""
+    modified = ModifiedRecords()
+
+    def keys_of(handler: Callable[[TrackedDict[int]], object]) -> set[str]:
+        modified.keys.clear()
+        tracked = TrackedDict({"a": 1, "b": 2, "c": 3}, modified, 7)
+        handler(tracked)
+        return set(modified.keys.get(7, {}))
+
+    assert keys_of(lambda it: it["a"]) == {"a"}
+    assert keys_of(lambda it: it.get("b")) == {"b"}
+    assert keys_of(lambda it: it.get_untracked("b")) == set()
+    assert keys_of(lambda it: ("a" in it, list(it), len(it))) == set()
+    assert keys_of(lambda it: it.pop("c")) == {"c"}
+    assert keys_of(lambda it: it.popitem()) == {"c"}
+    assert keys_of(lambda it: it.setdefault("d", 4)) == {"d"}
+    assert keys_of(lambda it: it.update({"a": 5}, e=6)) == {"a", "e"}
+    assert keys_of(lambda it: it.clear()) == {"a", "b", "c"}
+    assert keys_of(lambda it: next(iter(it.values()))) == {"a"}
+    assert keys_of(lambda it: next(reversed(it.items()))) == {"c"}
+    assert keys_of(lambda it: list(it.values())) == {"a", "b", "c"}
+    assert keys_of(lambda it: it.__delitem__("a")) == {"a"}
+    tracked = TrackedDict({"a": 1, "b": 2}, modified, 7)
+    assert (list(tracked.items()), len(tracked.values())) == ([("a", 1), ("b", 2)], 2)
