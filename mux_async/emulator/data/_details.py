@@ -6,21 +6,24 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, cast
 
-from mux_async.emulator.data._fields import field, iso
+from mux_async.emulator.data._fields import Getter, field, iso
 from mux_async.emulator.data._views import View
 from mux_async.emulator.data._vocabulary import RENDITIONS
 from mux_async.emulator.state._state import Json
 from mux_async.emulator.validation._spec import JsonSchema, load
 
 _TIMES = frozenset({"view_start", "view_end"})
-_OTHERS = frozenset({"id", "environment_id", "ad_playback_failure_error_type_id", "events"})
+_OTHERS: Mapping[str, frozenset[str]] = {
+    "AbridgedVideoView": frozenset({"total_row_count"}),
+    "VideoView": frozenset({"id", "environment_id", "ad_playback_failure_error_type_id", "events"}),
+}
 """Members of a view that are not fields of it."""
 
 
 @cache
 def fields() -> tuple[str, ...]:
     """Return the names of the fields of a single view, which the API description lists."""
-    return tuple(name for name in _members("VideoView") if name not in _OTHERS)
+    return tuple(name for name, _ in _writers("VideoView"))
 
 
 def _members(schema: str) -> Mapping[str, JsonSchema]:
@@ -28,20 +31,29 @@ def _members(schema: str) -> Mapping[str, JsonSchema]:
     return found
 
 
-@cache
-def _is_text(schema: str, name: str) -> bool:
-    types = load().resolve(_members(schema)[name])["type"]
-    return types == "string" or "string" in types
-
-
-def written(view: View, name: str, schema: str = "VideoView") -> Any:
-    """Return a field as a single view or another schema shows it: many numbers are texts (facts/BEHAVIOUR.md, section 3.2)."""
-    value = field(name)(view)
+def _writer(name: str, schema: JsonSchema) -> Getter:
+    """Return what writes a field of a view as a schema says: many numbers are texts (facts/BEHAVIOUR.md, section 3.2)."""
+    read, is_text = field(name), "string" in load().resolve(schema)["type"]
     if name in _TIMES:
-        return iso(value)
-    if isinstance(value, tuple):
-        return list(cast("tuple[str, ...]", value))
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) and _is_text(schema, name) else value
+        return lambda view: iso(read(view))
+
+    def write(view: View) -> Any:
+        value = read(view)
+        if isinstance(value, tuple):
+            return list(cast("tuple[str, ...]", value))
+        return str(value) if is_text and isinstance(value, int | float) and not isinstance(value, bool) else value
+
+    return write
+
+
+@cache
+def _writers(schema: str) -> tuple[tuple[str, Getter], ...]:
+    return tuple((name, _writer(name, member)) for name, member in _members(schema).items() if name not in _OTHERS[schema])
+
+
+def written(view: View, schema: str = "VideoView") -> Json:
+    """Return the fields of a view as a single view or another schema shows them, in the order of the API description."""
+    return {name: write(view) for name, write in _writers(schema)}
 
 
 def complete(view: View, environment_id: str) -> Json:
@@ -50,15 +62,14 @@ def complete(view: View, environment_id: str) -> Json:
         "id": view.record_id,
         "environment_id": environment_id,
         "ad_playback_failure_error_type_id": None,
-        **{name: written(view, name) for name in fields()},
+        **written(view),
         "events": events(view),
     }
 
 
 def abridged(view: View, total: int) -> Json:
     """Write a view as lists do; every row repeats the *total* number of rows."""
-    names = _members("AbridgedVideoView").keys() - {"total_row_count"}
-    return {**{name: written(view, name, "AbridgedVideoView") for name in names}, "total_row_count": total}
+    return {**written(view, "AbridgedVideoView"), "total_row_count": total}
 
 
 def events(view: View) -> list[Json]:

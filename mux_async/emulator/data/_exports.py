@@ -80,7 +80,7 @@ def _csv(views: Sequence[View], environment_id: str) -> bytes:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(("environment_id", *fields()))
     for view in views:
-        writer.writerow((environment_id, *(_cell(written(view, name)) for name in fields())))
+        writer.writerow((environment_id, *map(_cell, written(view).values())))
     return out.getvalue().encode()
 
 
