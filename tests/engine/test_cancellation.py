@@ -252,9 +252,18 @@ async def test_every_step_by_asyncio(name: str) -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("name", ["a read", "no connection", "a count of the server's"])
+@pytest.mark.parametrize(
+    ("name", "anyio_backend"),
+    [
+        ("no connection", "asyncio"),
+        ("a count of the server's", "trio"),
+        pytest.param("no connection", "trio", marks=pytest.mark.proof),
+        pytest.param("a count of the server's", "asyncio", marks=pytest.mark.proof),
+    ],
+    indirect=["anyio_backend"],
+)
 async def test_every_step_with_a_shared_file(name: str, tmp_path: Path) -> None:
-    """The same where every word with the bucket is an await of its own, because it is kept in a file."""
+    """The same where each operation on the bucket is an await of its own, because the bucket is in a file."""
     situation = SITUATIONS[name]
 
     async def run(at: int) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mux_async import Mux
+from mux_async import LimitSettings, Mux
 from mux_async.emulator import Emulator, EmulatorTransport
 from mux_async.errors import DeprecatedArgumentWarning, InvalidRequestError, MisspeltArgumentWarning, MuxWarning
 from mux_async.models import AssetOptions, InputSettings
@@ -32,7 +32,8 @@ class Account:
             return respond(json={"data": {"id": "a"}})
 
         # Any: what is written here is what type checkers refuse.
-        self.mux: Any = Mux(token_id="id", token_secret="secret", transport=FakeTransport(handle))
+        limits = LimitSettings(enabled=False)
+        self.mux: Any = Mux(token_id="id", token_secret="secret", transport=FakeTransport(handle), limits=limits)
 
 
 Case = tuple[Callable[[Any], Awaitable[object]], str, str]
@@ -184,7 +185,13 @@ async def test_older_name_alone() -> None:
 async def test_emulator_says_so(caplog: pytest.LogCaptureFixture) -> None:
     """The emulator logs members that Mux would ignore and that are close to known ones, and no others."""
     emulator = Emulator()
-    mux: Any = Mux(transport=EmulatorTransport(emulator), token_id="test-token", token_secret="test-secret", account="misspelt")
+    mux: Any = Mux(
+        transport=EmulatorTransport(emulator),
+        token_id="test-token",
+        token_secret="test-secret",
+        account="misspelt",
+        limits=LimitSettings(enabled=False),
+    )
     with caplog.at_level(logging.WARNING, logger="mux_async.emulator"), pytest.warns(MisspeltArgumentWarning):
         await mux.video.assets.create(inputs=[{"url": URL}], extra_body={"playback_polices": ["public"], "hologram": 1})
     emulator.close()

@@ -51,6 +51,9 @@ def over_adapters(*, uvloop: bool = False) -> Callable[[F], F]:
     ]
 
     def decorate(test: F) -> F:
-        return pytest.mark.anyio(pytest.mark.parametrize(("make", "anyio_backend"), rows, indirect=["anyio_backend"])(test))
+        marked: F = pytest.mark.parametrize(("make", "anyio_backend"), rows, indirect=["anyio_backend"])(
+            pytest.mark.anyio(test)
+        )
+        return marked
 
     return decorate
