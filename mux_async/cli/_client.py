@@ -62,10 +62,6 @@ Test = Annotated[
 
 
 def make_client(base_url: str | None, transport: str) -> Mux:
-    """Return a client with the credentials of the environment, and the proxy and authorities that the command was given.
-
-    Raises:
-        ConfigurationError: They are missing, or an option cannot be used.
-    """
+    """Return a client with the credentials of the environment, and the network options of the command."""
     settings = current_network().settings()
     return Mux(base_url=base_url, transport=transport, transport_settings=settings, user_agent_suffix="cli")

@@ -129,7 +129,7 @@ async def _check_playback(results: list[ItemResult]) -> None:
 
 
 def _fetch(url: str) -> None:
-    with urlopen(url, timeout=30) as response:  # noqa: S310 - the emulator's, which the demo has started
+    with urlopen(url, timeout=30) as response:  # noqa: S310 - of the emulator
         response.read()
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+import typer
 from rich.markup import escape
 
 EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
@@ -91,3 +92,11 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
 def examples_of(command: str) -> str:
     """Return the end of a command's help: its examples, one a line. Raises `KeyError`: it has none."""
     return "\n\n".join(["[bold]Examples[/]", *(f"  $ {escape(each)}" for each in EXAMPLES[command])])
+
+
+def make_group(name: str, explained: str, commands: Mapping[str, Callable[..., None]]) -> typer.Typer:
+    """Return a group of commands, each with its examples."""
+    app = typer.Typer(name=name, no_args_is_help=True, rich_markup_mode="rich", help=explained, epilog=examples_of(name))
+    for each, command in commands.items():
+        app.command(each, epilog=examples_of(f"{name} {each}"))(command)
+    return app

@@ -15,8 +15,7 @@ import anyio
 def open_interrupts() -> Generator[AsyncIterator[signal.Signals]]:
     """Iterate over SIGINT and SIGTERM while the block runs, in place of the exception that they would raise.
 
-    A signal that was ignored at the start of the program stays ignored, as in the background of a shell script. Only for the main thread,
-    on asyncio.
+    A signal that is ignored, as in the background of a shell script, stays ignored. Only for the main thread, on asyncio.
     """
     loop = asyncio.get_running_loop()
     send, receive = anyio.create_memory_object_stream[signal.Signals](float("inf"))

@@ -49,12 +49,7 @@ DEMO: Final[Sequence[Recipe]] = (
 
 
 def ffmpeg() -> str:
-    """Return the path of an ffmpeg.
-
-    Raises:
-        MissingExtraError: imageio-ffmpeg is not installed.
-        ConfigurationError: It carries none for this machine.
-    """
+    """Return the path of an ffmpeg. Raises `ConfigurationError` if imageio-ffmpeg is missing, or has none for this machine."""
     try:
         library: Any = importlib.import_module("imageio_ffmpeg")  # it has no types
     except ImportError:
@@ -68,12 +63,7 @@ def ffmpeg() -> str:
 
 
 def make_media(recipe: Recipe, folder: Path) -> Path:
-    """Make a file in *folder*, which must exist, and return its path. Blocks while ffmpeg works.
-
-    Raises:
-        MissingExtraError: imageio-ffmpeg is not installed.
-        ConfigurationError: ffmpeg failed; its last line is in the message.
-    """
+    """Make a file in *folder*, which must exist, and return its path. Blocks. Raises `ConfigurationError` if ffmpeg fails."""
     path = folder / recipe.name
     command = [ffmpeg(), "-hide_banner", "-loglevel", "error", "-nostdin", "-y"]
     length = f"duration={recipe.duration:g}"

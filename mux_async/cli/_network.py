@@ -59,11 +59,7 @@ class Network:
     trust_env: bool = False
 
     def settings(self) -> TransportSettings | None:
-        """Return the settings of a transport; ``None`` when nothing was asked for.
-
-        Raises:
-            ConfigurationError: The proxy is no URL, or the file holds no certificates.
-        """
+        """Return the settings of a transport; ``None`` if there are none. Raises `ConfigurationError` if a value is invalid."""
         if self == Network():
             return None
         context = _trusting(self.ca_file) if self.ca_file is not None else None

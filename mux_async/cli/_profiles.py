@@ -31,7 +31,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mux_async._config import check_base_url
-from mux_async.cli._examples import examples_of
+from mux_async.cli._examples import make_group
 from mux_async.cli._output import stdout
 from mux_async.errors import ConfigurationError
 
@@ -70,11 +70,7 @@ class Profiles:
 
 
 def load_profiles() -> Profiles:
-    """Read the file; no profiles if there is none.
-
-    Raises:
-        ConfigurationError: It cannot be read, other users can read or change it, or it is invalid. Values are not repeated.
-    """
+    """Read the file; no profiles if there is none. Raises `ConfigurationError` for a file that is invalid or not private."""
     path = profiles_path()
     try:
         with path.open("rb") as file:
@@ -182,16 +178,8 @@ Name = Annotated[str, typer.Argument(metavar="NAME", autocompletion=complete_pro
 
 def make_profiles_app() -> typer.Typer:
     """Return the group of commands."""
-    app = typer.Typer(
-        name="profiles",
-        no_args_is_help=True,
-        rich_markup_mode="rich",
-        help="Keep the credentials of several environments; --profile NAME or MUX_PROFILE chooses one.",
-        epilog=examples_of("profiles"),
-    )
-    for name, command in (("list", list_profiles), ("add", add), ("remove", remove)):
-        app.command(name, epilog=examples_of(f"profiles {name}"))(command)
-    return app
+    explained = "Keep the credentials of several environments; --profile NAME or MUX_PROFILE chooses one."
+    return make_group("profiles", explained, {"list": list_profiles, "add": add, "remove": remove})
 
 
 def list_profiles() -> None:

@@ -18,7 +18,7 @@ from mux_async.cli._output import complain, size, stderr, stdout
 from mux_async.cli._upload_state import StartedUpload, StateFile, state_path
 from mux_async.errors import NotFoundError, UploadError
 from mux_async.ingest import ItemOptions, file_item
-from mux_async.ingest._results import playback_url
+from mux_async.ingest._events import playback_url
 from mux_async.models import Asset
 from mux_async.uploads import Source, UploadProgress, Uploads, UploadSettings
 
@@ -30,11 +30,7 @@ _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "
 
 
 def rate(text: str) -> float:
-    """Parse a rate: ``5M`` and ``5MB/s`` are 5 000 000 bytes a second, ``2MiB`` 2 097 152, ``20Mbit`` 2 500 000.
-
-    Raises:
-        typer.BadParameter: *text* is not a rate above 0.
-    """
+    """Parse a rate: ``5M`` and ``5MB/s`` are 5 000 000 bytes a second, ``2MiB`` 2 097 152, ``20Mbit`` 2 500 000."""
     found = _RATE.fullmatch(text.strip())
     unit = found["unit"].lower() if found is not None else "i"
     if found is None or unit not in _UNITS or not float(found["number"]):

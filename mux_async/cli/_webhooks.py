@@ -18,7 +18,7 @@ import orjson
 import typer
 
 from mux_async._setting_text import unwrap_setting
-from mux_async.cli._examples import examples_of
+from mux_async.cli._examples import make_group
 from mux_async.cli._output import FAILED
 
 _SECRET_VARIABLE = "MUX_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable
@@ -47,16 +47,8 @@ def complete_event_type(incomplete: str) -> list[str]:
 
 def make_webhooks_app() -> typer.Typer:
     """Return the group of commands."""
-    app = typer.Typer(
-        name="webhooks",
-        no_args_is_help=True,
-        rich_markup_mode="rich",
-        help="Receive, make up and repeat webhook deliveries.",
-        epilog=examples_of("webhooks"),
-    )
-    for command in (listen, trigger, replay):
-        app.command(epilog=examples_of(f"webhooks {command.__name__}"))(command)
-    return app
+    explained = "Receive, make up and repeat webhook deliveries."
+    return make_group("webhooks", explained, {"listen": listen, "trigger": trigger, "replay": replay})
 
 
 def listen(

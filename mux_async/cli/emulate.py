@@ -194,10 +194,8 @@ def _webhooks(urls: Sequence[str], secret: str | None) -> tuple[WebhookSettings,
 
 
 def _faults(path: Path | None) -> Trouble:
-    if path is None:
-        return [], [], []
     try:
-        return read_faults_file(path)
+        return ([], [], []) if path is None else read_faults_file(path)
     except OSError as error:
         raise typer.BadParameter(f"cannot read {str(path)!r}: {error.strerror}") from error
     except ValueError as error:
@@ -206,7 +204,10 @@ def _faults(path: Path | None) -> Trouble:
 
 def _run(settings: EmulatorSettings, faults: Trouble, host: str, port: int, *, quiet: bool, arrivals: Path | None) -> None:
     with ExitStack() as stack:
-        log_file = None if arrivals is None else stack.enter_context(_opened(arrivals))
+        try:
+            log_file = None if arrivals is None else stack.enter_context(arrivals.open("a", encoding="utf-8"))
+        except OSError as error:
+            raise typer.BadParameter(f"cannot write to {str(arrivals)!r}: {error.strerror}") from error
         log = None if quiet else stack.enter_context(LiveLog())
         try:
             emulator = Emulator(
@@ -223,13 +224,6 @@ def _run(settings: EmulatorSettings, faults: Trouble, host: str, port: int, *, q
         anyio.run(_serve, emulator, host, port, backend="asyncio")
         if log is None or log.close():
             typer.echo("stopped")
-
-
-def _opened(path: Path) -> IO[str]:
-    try:
-        return path.open("a", encoding="utf-8")
-    except OSError as error:
-        raise typer.BadParameter(f"cannot write to {str(path)!r}: {error.strerror}") from error
 
 
 def _note(log: LiveLog | None, log_file: IO[str] | None, arrival: Arrival) -> None:
@@ -291,8 +285,7 @@ def banner(settings: EmulatorSettings, origin: str) -> list[str]:
         f"  export MUX_TOKEN_ID={first.id}",
         f"  export MUX_TOKEN_SECRET={first.secret.reveal()}",
     ]
-    for webhook in settings.webhooks:
-        lines.append(f"  webhooks to {webhook.url}")
+    lines += [f"  webhooks to {webhook.url}" for webhook in settings.webhooks]
     if settings.webhooks:
         lines.append(f"  export MUX_WEBHOOK_SECRET={settings.webhooks[0].secret.reveal()}")
     missing = "" if has_media() else " (real ones need pip install 'mux-async[media]')"

@@ -18,6 +18,7 @@ from mux_async.ingest._events import (
     ItemFinished,
     ItemMoved,
     ItemProgress,
+    ItemResult,
     ItemSkipped,
     RunsAdopted,
 )
@@ -25,11 +26,9 @@ from mux_async.ingest._file_types import MEDIA_SUFFIXES
 from mux_async.ingest._items import Item, ItemOptions, file_item, remote_item, url_item
 from mux_async.ingest._journal import Journal, JournalEntry, JournalSummary
 from mux_async.ingest._manifest import Manifest
-from mux_async.ingest._manifest_rows import ManifestForm
-from mux_async.ingest._plan import Dedup, OnBadLine, Plan, make_plan
-from mux_async.ingest._plan_errors import PlanError, Problem
+from mux_async.ingest._manifest_rows import ManifestForm, Problem
+from mux_async.ingest._plan import Dedup, OnBadLine, Plan, PlanError, make_plan
 from mux_async.ingest._report import ReportError, write_report
-from mux_async.ingest._results import ItemResult
 from mux_async.ingest._runner import Ingest
 from mux_async.ingest.machine import ItemError, ItemState, Stage
 

@@ -43,20 +43,12 @@ _SHORT: Final[Mapping[str, str]] = {
 """The member that a plain value sets: ``highest`` is short for ``{"resolution": "highest"}``."""
 
 _RENAMED: Final[Mapping[str, str]] = {
-    "captions": _TRACKS,
-    "downloads": "static_renditions",
-    "input": _TRACKS,
-    "mp4": "static_renditions",
-    "playback_id": "playback_policies",
-    "playback_ids": "playback_policies",
-    "policies": "playback_policies",
-    "policy": "playback_policies",
+    **dict.fromkeys(["captions", "input", "subtitles", "text_tracks"], _TRACKS),
+    **dict.fromkeys(["downloads", "mp4", "renditions"], "static_renditions"),
+    **dict.fromkeys(["playback_id", "playback_ids", "policies", "policy"], "playback_policies"),
     "quality": "video_quality",
-    "renditions": "static_renditions",
     "resolution_tier": "max_resolution_tier",
     "shots": "generate_shots",
-    "subtitles": _TRACKS,
-    "text_tracks": _TRACKS,
 }
 """Other names of settings, and names of later requests, with the setting that replaces them in the create call."""
 
@@ -85,12 +77,9 @@ def suggest(name: str, known: Sequence[str]) -> str:
 
 
 def read_cell(name: str, text: str) -> object:
-    """Return the value of a CSV cell.
+    """Return the value of a CSV cell; raise a `ValueError` that says why it cannot be parsed.
 
     Lists are separated by semicolons, or written as JSON; settings with members are JSON; booleans are yes, no, true, false, 1 or 0.
-
-    Raises:
-        ValueError: It cannot be parsed; the message says why.
     """
     kind = setting_types()[name]
     if kind is bool:
@@ -140,12 +129,7 @@ def _long(name: str, value: object) -> object:
 
 
 def check(given: Mapping[str, object], *, is_clip: bool) -> Iterator[SettingProblem]:
-    """Yield the problems for which Mux would refuse settings, by their names in a manifest.
-
-    Args:
-        given: The settings of a line, by name.
-        is_clip: Whether the item is a clip of another asset.
-    """
+    """Yield the problems for which Mux would refuse the settings of a line. *is_clip* if the item is a clip of another asset."""
     wrong = False
     for name, value in given.items():
         for where, what in _check(_long(name, value), setting_types()[name], name):

@@ -32,14 +32,11 @@ _COMMON: Final = frozenset({"meta", "passthrough"})
 
 
 class Refusals:
-    """The latest refused creates of one run.
-
-    Attributes:
-        reason: Why no create would be accepted; ``None`` as long as that is not known.
-    """
+    """The latest refused creates of one run."""
 
     def __init__(self) -> None:
         self.reason: str | None = None
+        """Why no create would be accepted; ``None`` as long as that is not known."""
         self._sentence: str | None = None
         self._held: list[tuple[ActiveItem, MuxError]] = []
         self._released: list[tuple[ActiveItem, MuxError]] = []

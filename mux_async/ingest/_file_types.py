@@ -12,55 +12,21 @@ from mux_async._text_encoding import legible
 from mux_async.errors import InvalidRequestError
 from mux_async.ingest._manifest_rows import ManifestForm
 
-MEDIA_SUFFIXES: Final = frozenset(
-    [
-        ".3g2",
-        ".3gp",
-        ".aac",
-        ".aif",
-        ".aiff",
-        ".asf",
-        ".avi",
-        ".flac",
-        ".flv",
-        ".gif",
-        ".m2ts",
-        ".m2v",
-        ".m4a",
-        ".m4v",
-        ".mka",
-        ".mkv",
-        ".mov",
-        ".mp3",
-        ".mp4",
-        ".mpeg",
-        ".mpg",
-        ".mts",
-        ".mxf",
-        ".oga",
-        ".ogg",
-        ".ogv",
-        ".opus",
-        ".ts",
-        ".vob",
-        ".wav",
-        ".webm",
-        ".wma",
-        ".wmv",
-    ]
-)
+# fmt: off
+MEDIA_SUFFIXES: Final = frozenset([
+    ".3g2", ".3gp", ".aac", ".aif", ".aiff", ".asf", ".avi", ".flac", ".flv", ".gif", ".m2ts", ".m2v", ".m4a", ".m4v", ".mka",
+    ".mkv", ".mov", ".mp3", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".oga", ".ogg", ".ogv", ".opus", ".ts", ".vob", ".wav", ".webm",
+    ".wma", ".wmv",
+])
+# fmt: on
 """Suffixes of files that are ingested from folders. A file that is named itself is ingested unless it is a manifest or in `_NOT_MEDIA`:
 Mux goes by the bytes, not the name."""
 
 MANIFEST_SUFFIXES: Final[Mapping[str, ManifestForm]] = {
-    ".csv": "csv",
+    **dict.fromkeys([".csv", ".tsv"], "csv"),
+    **dict.fromkeys([".jsonl", ".ndjson"], "jsonl"),
+    **dict.fromkeys([".list", ".lst", ".txt"], "lines"),
     ".json": "json",
-    ".jsonl": "jsonl",
-    ".list": "lines",
-    ".lst": "lines",
-    ".ndjson": "jsonl",
-    ".tsv": "csv",
-    ".txt": "lines",
 }
 """Suffixes of manifests."""
 
@@ -89,11 +55,7 @@ def suffix_of(name: str) -> str:
 
 
 def check_media_name(name: str) -> None:
-    """Check that a name can be that of a media file.
-
-    Raises:
-        InvalidRequestError: It is the name of a manifest, which is not read here, or of another type.
-    """
+    """Raise `InvalidRequestError` for the name of a manifest, which is not read here, or of a file that Mux cannot process."""
     suffix = suffix_of(name)
     reason = _NOT_MEDIA.get(suffix)
     if suffix in MANIFEST_SUFFIXES:

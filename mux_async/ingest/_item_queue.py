@@ -29,17 +29,12 @@ RECHECK_INTERVAL: Final = 5.0
 
 @attrs.frozen
 class ClaimedItem:
-    """An item that this run has claimed.
-
-    Attributes:
-        item: The item.
-        state: Its stored state.
-        is_changed: Whether the file has changed since its upload was created.
-    """
+    """An item that this run has claimed, and its stored state."""
 
     item: Item
     state: ItemState
     is_changed: bool
+    """Whether the file has changed since its upload was created."""
 
 
 def fingerprint(item: Item) -> str | None:
@@ -51,24 +46,13 @@ def fingerprint(item: Item) -> str | None:
 
 def new_item(item: Item) -> NewItem:
     """Return *item* as it is put into the journal."""
-    return NewItem(
-        item.key,
-        item.source,
-        item.url is not None,
-        size=item.size,
-        fingerprint=fingerprint(item),
-        older_key=item.older_key,
-    )
+    return NewItem(item.key, item.source, item.url is not None, item.size, fingerprint(item), item.older_key)
 
 
 class ItemQueue:
-    """The items of one run.
+    """The items of one run. They are read in worker threads, because reading may access the disk.
 
-    Args:
-        items: Read in worker threads, because reading may access the disk.
-        writer: The journal.
-        group: Number of items that are claimed at a time.
-        skipped: Called with items that are finished already.
+    Items are claimed in groups of *group*. *skipped* is called with items that are finished already.
     """
 
     def __init__(
@@ -91,7 +75,7 @@ class ItemQueue:
         """Items read so far; for a sequence, all of them from the start."""
 
     async def register(self) -> None:
-        """JournalStore all items of a sequence in the journal, so that it has their number from the start."""
+        """Store all items of a sequence in the journal, so that it has their number from the start."""
         if isinstance(self._items, Sequence):
             items = iter(self._items)
             while await self._writer.call(self._read, items):

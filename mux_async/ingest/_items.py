@@ -29,16 +29,12 @@ def _names(settings: Mapping[str, object]) -> str:
     return f"<{', '.join(settings)}>"
 
 
-def _shown(address: str) -> str:
-    """Return an address that may be shown and stored: without its password, and without its query, which may be a signature."""
+def without_secrets(address: str) -> str:
+    """Return an address without its password and its query, which may be a signature."""
     scheme, _, rest = address.partition("://")
     place, query, _ = rest.partition("?")
     host, slash, path = place.partition("/")
     return legible(f"{scheme}://{host.rpartition('@')[2]}{slash}{path}") + ("?..." if query else "")
-
-
-def _show(address: str | None) -> str:
-    return repr(None if address is None else _shown(address))
 
 
 @attrs.frozen
@@ -65,7 +61,7 @@ class Item:
     source: str
     path: Path | None = None
     url: Secret | None = None
-    address: str | None = attrs.field(default=None, repr=_show)
+    address: str | None = attrs.field(default=None, repr=lambda address: repr(address and without_secrets(address)))
     size: int | None = None
     modified_ns: int | None = None
     settings: Mapping[str, object] = attrs.field(factory=dict[str, object], repr=_names)
@@ -155,27 +151,20 @@ def url_item(url: str, options: ItemOptions = NO_OPTIONS) -> Item:
     if not is_complete or not url.isprintable():
         shown = legible(url.partition("?")[0][:80])
         raise InvalidRequestError(f"{shown!r} is not a URL that Mux can fetch; it must have the form https://host/path")
-    shown = _shown(url)
+    shown = without_secrets(url)
     older, key = None, _own_key(options)
     if key is None:
         older, key = _derived_key("u", without_signature_before_v3(given)), _derived_key("u", without_signature(url))
+        older = older if older != key else None
     name = unquote(parts.path).rstrip("/").rpartition("/")[2] or parts.hostname or ""
     settings = _settings(options, key, name)
-    return Item(
-        key=key,
-        source=shown,
-        url=Secret(url),
-        settings=settings,
-        priority=options.priority,
-        older_key=older if older != key else None,
-    )
+    return Item(key, shown, url=Secret(url), settings=settings, priority=options.priority, older_key=older)
 
 
 def _normalized(url: str) -> str:
     """Return a URL without surrounding blanks, with inner blanks encoded, and its scheme and host in lower case.
 
-    Raises:
-        InvalidRequestError: Other text follows the URL.
+    Raises `InvalidRequestError` if other text follows the URL.
     """
     url = stripped(url)
     if found := _FOLLOWED.search(url):
@@ -202,7 +191,7 @@ def remote_item(address: str, options: ItemOptions = NO_OPTIONS) -> Item:
         InvalidRequestError: It is missing, unreadable, empty or of unknown size, or a setting is too long.
     """
     system, place = open_file_system(address)
-    shown = _shown(address)
+    shown = without_secrets(address)
     try:
         found: Mapping[str, object] = system.info(place)
     except Exception as error:  # any error of the library behind fsspec
@@ -226,9 +215,7 @@ _VERSIONS = ("ETag", "etag", "md5Hash", "generation", "LastModified", "mtime", "
 def open_file_system(address: str) -> tuple[Any, str]:
     """Return the fsspec file system of an address, and the path in it.
 
-    Raises:
-        MissingExtraError: fsspec is not installed.
-        InvalidRequestError: It does not support such addresses, or lacks a library for them.
+    Raises `MissingExtraError` or `InvalidRequestError` if fsspec, or a library that it needs, is missing.
     """
     try:
         library: Any = importlib.import_module("fsspec.core")  # it has no types
@@ -237,7 +224,7 @@ def open_file_system(address: str) -> tuple[Any, str]:
     try:
         system, place = library.url_to_fs(address)
     except (ImportError, ValueError, OSError) as error:
-        raise InvalidRequestError(f"{_shown(address)!r} cannot be reached: {_first_line(error)}") from error
+        raise InvalidRequestError(f"{without_secrets(address)!r} cannot be reached: {_first_line(error)}") from error
     return system, str(place)
 
 
@@ -251,12 +238,9 @@ def _derived_key(kind: str, identity: str) -> str:
 
 
 def _own_key(options: ItemOptions) -> str | None:
-    given = options.key or options.meta.get("external_id") or None
-    if given is None:
-        return None
-    given = legible(given)
+    given = legible(options.key or options.meta.get("external_id") or "")
     _check_length("key", given)
-    return given
+    return given or None
 
 
 def _settings(options: ItemOptions, key: str, name: str) -> Mapping[str, object]:

@@ -23,7 +23,6 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, cast
 
 import attrs
@@ -193,7 +192,7 @@ class Journal:
         return cast("dict[str, object]", self._store.note("options") or {})
 
     def save_options(self, options: Mapping[str, object]) -> None:
-        """JournalStore options of the run, such as policies, for the next run.
+        """Store options of the run, such as policies, for the next run.
 
         Args:
             options: JSON members, without secrets.
@@ -207,7 +206,7 @@ class Journal:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.close()
 
 

@@ -52,9 +52,7 @@ VERSION: Final = len(_MIGRATIONS)
 def prepare_file(sql: sqlite3.Connection, name: str) -> None:
     """Create or migrate the journal's tables, and set write-ahead mode and full flushes.
 
-    Raises:
-        JournalError: It has a newer version, or belongs to another program.
-        sqlite3.Error: It is not an SQLite file, is damaged, or cannot be written.
+    Raises `JournalError` for a newer version or a file of another program, and `sqlite3.Error` for a file that cannot be used.
     """
     sql.execute("BEGIN")  # the checks need one snapshot: another process may be creating the tables
     try:

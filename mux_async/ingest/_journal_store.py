@@ -34,64 +34,46 @@ PAGE: Final = 1000
 
 @attrs.frozen
 class NewItem:
-    """An item to be added to the journal.
-
-    Attributes:
-        key: Of the item.
-        source: Its name for display; has no secret.
-        is_fetched: Whether Mux fetches the bytes itself.
-        size: Bytes of the file; ``None`` for URLs.
-        fingerprint: Changes when the file changes; ``None`` if not known.
-        older_key: The key that earlier versions derived, if it differs.
-    """
+    """An item to be added to the journal."""
 
     key: str
     source: str
+    """Its name for display; has no secret."""
     is_fetched: bool
+    """Whether Mux fetches the bytes itself."""
     size: int | None = None
     fingerprint: str | None = None
+    """Changes when the file changes; ``None`` if not known."""
     older_key: str | None = None
+    """The key that earlier versions derived, if it differs."""
 
 
 @attrs.frozen
 class StoredItem:
-    """An item of the journal.
-
-    Attributes:
-        state: Its state, with the key that the journal has.
-        fingerprint: Of the file when its upload was created.
-        runner: Id of the run that has claimed it; ``None`` for none.
-    """
+    """An item of the journal."""
 
     state: ItemState
+    """With the key that the journal has."""
     fingerprint: str | None
+    """Of the file when its upload was created."""
     runner: str | None
+    """Id of the run that has claimed it."""
 
 
 @attrs.frozen
 class Change:
-    """A change of an item.
-
-    Attributes:
-        state: The new state.
-        fingerprint: Of its file; ``None`` keeps the stored one.
-        outcome: Its result: JSON members; ``None`` before the end.
-        seconds: Duration of its processing; ``None`` before the end.
-    """
+    """A change of an item."""
 
     state: ItemState
     fingerprint: str | None = None
+    """``None`` keeps the stored one."""
     outcome: Mapping[str, object] | None = None
+    """JSON members of its result; ``None`` before the end, as *seconds*."""
     seconds: float | None = None
 
 
 class JournalStore:
-    """An open journal file. Every method raises `JournalError` if it cannot be read or written.
-
-    Args:
-        path: The file; ``None`` for a journal in memory.
-        create: Whether to create a missing file.
-    """
+    """An open journal file, or a journal in memory. Every method raises `JournalError` if it cannot be read or written."""
 
     def __init__(self, path: Path | None, *, create: bool = True) -> None:
         self.path = path
@@ -198,11 +180,7 @@ class JournalStore:
         }
 
     def claim(self, keys: Sequence[str], runner: str) -> tuple[set[str], dict[str, StoredItem]]:
-        """Claim unfinished items for *runner* that no run has claimed.
-
-        Returns:
-            The keys of the newly claimed items, and all items as stored then.
-        """
+        """Claim unfinished items for *runner* that no run has claimed. Returns the claimed keys, and all items as stored then."""
         claim = "UPDATE items SET runner = ? WHERE key = ? AND runner IS NULL AND stage NOT IN ('done', 'dead')"
         with self._transaction() as sql:
             ours = {key for key in keys if sql.execute(claim, (runner, key)).rowcount}
@@ -217,31 +195,18 @@ class JournalStore:
         return [self._state(*row) for row in rows]
 
     def write(self, changes: Iterable[Change], runner: str, *, release: bool = False) -> None:
-        """Write changes of items that *runner* has claimed, in one transaction. Releases finished items; with *release* all.
-
-        Raises:
-            JournalError: Also if *runner* has not claimed an item.
-        """
+        """Write changes of items that *runner* must have claimed, in one transaction. Releases finished items; with *release* all."""
         now = time.time()
         with self._transaction() as sql:
             for change in changes:
                 state = change.state
                 keeps = None if release or state.stage.is_final else runner
                 outcome = json.dumps(change.outcome, separators=(",", ":")) if change.outcome is not None else None
+                new = (str(state.stage), _state_text(state), change.fingerprint, outcome, change.seconds, now, keeps)
                 written = sql.execute(
                     "UPDATE items SET stage = ?, state = ?, fingerprint = coalesce(?, fingerprint), outcome = ?, seconds = ?, "
                     "changed_at = ?, runner = ? WHERE key = ? AND runner = ?",
-                    (
-                        str(state.stage),
-                        _state_text(state),
-                        change.fingerprint,
-                        outcome,
-                        change.seconds,
-                        now,
-                        keeps,
-                        state.key,
-                        runner,
-                    ),
+                    (*new, state.key, runner),
                 )
                 if not written.rowcount:
                     raise JournalError(
@@ -291,11 +256,7 @@ class JournalStore:
         return found
 
     def rows(self, *, superseded: bool = True) -> Iterator[tuple[Any, ...]]:
-        """Yield all items in the order in which they were added. Takes no lock between pages of `PAGE` rows.
-
-        Args:
-            superseded: Whether to include superseded items.
-        """
+        """Yield all items in the order in which they were added. Takes no lock between pages of `PAGE` rows."""
         with self._connection, explained(self.name):
             left_out = {} if superseded else self._find_superseded()
         last = -1

@@ -13,6 +13,7 @@ from typing import TypeVar, TypeVarTuple
 
 import anyio
 import anyio.to_thread
+import attrs
 
 from mux_async._journal_errors import JournalError
 from mux_async._lease import Lease
@@ -23,25 +24,21 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
+@attrs.define(eq=False)
 class JournalWriter:
-    """Writes the journal of one run.
+    """Writes the journal of one run. *fail* is called if that is impossible, and must cancel the run."""
 
-    Args:
-        store: The open journal; not closed here.
-        runner: Id of the run.
-        lease: Dropped at the end.
-        fail: Called if the journal cannot be written; must cancel the run.
-    """
-
-    def __init__(self, store: JournalStore, runner: str, lease: Lease | None, fail: Callable[[JournalError], object]) -> None:
-        self.store = store
-        self.runner = runner
-        self._lease = lease
-        self._fail = fail
-        self._changes: dict[str, Change] = {}
-        self._waiting: list[anyio.Event] = []
-        self._wake_up = anyio.Event()
-        self._error: JournalError | None = None
+    store: JournalStore
+    """Not closed here."""
+    runner: str
+    """Id of the run."""
+    _lease: Lease | None
+    """Dropped at the end."""
+    _fail: Callable[[JournalError], object]
+    _changes: dict[str, Change] = attrs.field(init=False, factory=dict[str, Change])
+    _waiting: list[anyio.Event] = attrs.field(init=False, factory=list[anyio.Event])
+    _wake_up: anyio.Event = attrs.field(init=False, factory=anyio.Event)
+    _error: JournalError | None = attrs.field(init=False, default=None)
 
     def enqueue(self, change: Change) -> None:
         """Queue *change*; it is written with the next transaction."""
@@ -57,7 +54,8 @@ class JournalWriter:
         written = anyio.Event()
         self._waiting.append(written)
         await written.wait()
-        await self._check()
+        if self._error is not None:
+            await anyio.sleep_forever()  # the run is being cancelled
 
     async def call(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
         """Call a blocking function in a worker thread."""
@@ -83,10 +81,6 @@ class JournalWriter:
             await anyio.to_thread.run_sync(end_run, self.store, self.runner, self._lease)
         except JournalError as error:
             self._end_run(error)
-
-    async def _check(self) -> None:
-        if self._error is not None:
-            await anyio.sleep_forever()  # the run is being cancelled
 
     async def _flush(self) -> None:
         changes, self._changes = list(self._changes.values()), {}

@@ -28,8 +28,7 @@ from mux_async.errors import InvalidRequestError
 from mux_async.ingest._asset_settings import check, read_cell, setting_types, suggest, to_create_members
 from mux_async.ingest._file_types import MANIFEST_SUFFIXES, check_media_name
 from mux_async.ingest._items import FETCHED_SCHEMES, NO_OPTIONS, Item, ItemOptions, file_item, remote_item, url_item
-from mux_async.ingest._manifest_rows import ManifestForm, Row, read_rows
-from mux_async.ingest._plan_errors import Problem
+from mux_async.ingest._manifest_rows import ManifestForm, Problem, Row, read_rows
 from mux_async.ingest._private_addresses import check_public
 
 _SOURCE_COLUMNS = ("url", "path")
@@ -160,17 +159,12 @@ class Manifest:
 
 
 def address_item(address: str, options: ItemOptions = NO_OPTIONS) -> Item:
-    """Return the item of an address that Mux fetches or fsspec reads.
-
-    Raises:
-        InvalidRequestError: It is neither, or cannot be read.
-    """
+    """Return the item of an address that Mux fetches or fsspec reads; raise `InvalidRequestError` if it is neither."""
     scheme, found, rest = address.partition("://")
-    if (scheme := scheme.lower()) not in FETCHED_SCHEMES:
-        address = f"{scheme}{found}{rest}"
-    return (
-        remote_item(address, options) if found and scheme not in {*FETCHED_SCHEMES, "ftp", ""} else url_item(address, options)
-    )
+    if (scheme := scheme.lower()) in FETCHED_SCHEMES:
+        return url_item(address, options)
+    make = remote_item if found and scheme not in {"ftp", ""} else url_item
+    return make(f"{scheme}{found}{rest}", options)
 
 
 def _read_cells(cells: Row) -> tuple[Row, list[Problem]]:
@@ -205,18 +199,13 @@ def _flatten(row: Row) -> tuple[Row, list[Problem]]:
                 problems.append(Problem(f"it has {member!r}, which belongs beside it", column=name))
             else:
                 flat[member] = value
-    return {
-        name: stripped(value) if name == "url" and isinstance(value, str) else value for name, value in flat.items()
-    }, problems
+    if isinstance(url := flat.get("url"), str):
+        flat["url"] = stripped(url)
+    return flat, problems
 
 
 def _check_row(row: Row, *, missing: bool) -> Iterator[Problem]:
-    """Yield the problems of a line; no file has been opened yet.
-
-    Args:
-        row: Its values.
-        missing: Whether a missing URL or path is a problem; not if it may be the value that could not be parsed.
-    """
+    """Yield the problems of a line, before a file is opened. *missing* if a missing URL or path is one of them."""
     given = setting_types()
     for name, value in row.items():
         if name not in given and name not in _MANIFEST_COLUMNS and name != "extra":

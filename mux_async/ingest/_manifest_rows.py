@@ -13,12 +13,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final, Literal, TypeAlias, cast
 
+import attrs
+
 from mux_async._text_encoding import is_text, legible, legible_all, stripped
-from mux_async.ingest._plan_errors import Problem
 
 ManifestForm: TypeAlias = Literal["lines", "null", "jsonl", "json", "csv"]
 Row: TypeAlias = Mapping[str, object]
-Numbered: TypeAlias = tuple[int, Row | Problem]
+Numbered: TypeAlias = "tuple[int, Row | Problem]"
 
 NOT_UTF8: Final = "it holds bytes that are not UTF-8 text: save the list as UTF-8, or name its encoding (--encoding cp1252)"
 _SEPARATORS: Final = (",", ";", "\t", "|")
@@ -29,13 +30,35 @@ _MOST_RESTARTS: Final = 200
 _EXAMPLE: Final = 'a line is like {"url": "https://..."}'
 
 
+@attrs.frozen
+class Problem:
+    """One problem and how to fix it. As text: ``films.csv, line 3, column 'title': ...``.
+
+    Attributes:
+        message: What is wrong.
+        manifest: Name of the manifest; ``None`` for a source.
+        line: Of the manifest, from 1; the last line of an entry that has several.
+        column: Column of a CSV manifest, or member of a JSON object; ``None`` for the whole line.
+    """
+
+    message: str
+    manifest: str | None = None
+    line: int | None = None
+    column: str | None = None
+
+    def __str__(self) -> str:
+        where = [
+            *([self.manifest] if self.manifest is not None else ()),
+            *([f"line {self.line}"] if self.line is not None else ()),
+            *([f"column {self.column!r}"] if self.column is not None else ()),
+        ]
+        return f"{', '.join(where)}: {self.message}" if where else self.message
+
+
 def read_rows(text: str, form: ManifestForm, known: Collection[str]) -> Iterator[Numbered]:
     """Yield the rows of a manifest with their line numbers, from 1; a row with several problems is yielded for each.
 
-    Args:
-        text: The whole text.
-        form: Its format.
-        known: Names that columns can have.
+    *known* are the names that columns can have.
     """
     match form:
         case "lines" if "\0" in text:  # which no path or URL can contain

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import glob as globs
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatch
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, cast
 
@@ -25,7 +26,7 @@ from mux_async.ingest._file_types import (
 )
 from mux_async.ingest._items import FETCHED_SCHEMES, Item, default_title, file_item, open_file_system, remote_item
 from mux_async.ingest._manifest import ItemOrProblem, Manifest, address_item
-from mux_async.ingest._plan_errors import PlanError, Problem
+from mux_async.ingest._manifest_rows import Problem
 from mux_async.ingest._signed_urls import without_signature
 
 T = TypeVar("T")
@@ -35,6 +36,18 @@ OnBadLine: TypeAlias = Literal["stop", "skip"]
 Source: TypeAlias = "str | bytes | os.PathLike[str]"
 Sources: TypeAlias = "Source | Iterable[Source]"
 Manifests: TypeAlias = "str | os.PathLike[str] | Manifest | Iterable[str | os.PathLike[str] | Manifest]"
+
+
+class PlanError(InvalidRequestError):
+    """The sources or manifests of an ingest have problems. Nothing was sent.
+
+    Attributes:
+        problems: All problems, in the order of the sources.
+    """
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("; ".join(map(str, problems)))
+        self.problems: tuple[Problem, ...] = tuple(problems)
 
 
 @attrs.frozen
@@ -89,7 +102,7 @@ def make_plan(
             or no items are left.
         MissingExtraError: An address needs fsspec, which is not installed.
     """
-    named = _several(sources)
+    named = [os.fsdecode(each) for each in ([sources] if isinstance(sources, str | bytes | os.PathLike) else sources)]
     lists = [manifest] if isinstance(manifest, str | os.PathLike | Manifest) else list(manifest)
     if not named and not lists:
         raise PlanError([Problem("nothing was named to ingest: give files, folders, URLs or a manifest")])
@@ -105,19 +118,9 @@ def make_plan(
     return Plan(tuple(items), tuple(problems), tuple(duplicates))
 
 
-def _several(sources: Sources) -> list[str]:
-    return [os.fsdecode(each) for each in ([sources] if isinstance(sources, str | bytes | os.PathLike) else sources)]
-
-
 @attrs.frozen
 class _Named:
-    """An item or a problem, with its origin.
-
-    Attributes:
-        what: The item or problem.
-        manifest: Name of the manifest; ``None`` for a source.
-        line: Of the manifest.
-    """
+    """An item or a problem, with its place in a manifest; for a source ``None``."""
 
     what: ItemOrProblem
     manifest: str | None = None
@@ -161,11 +164,10 @@ class _Finder:
         except InvalidRequestError as error:
             yield _Named(Problem(str(error)))
             return
-        is_empty = True
+        line = 0
         for line, each in manifest.entries(by_content=self.by_content, allow_private=self.allow_private):
-            is_empty = False
             yield _Named(each, manifest.name, line)
-        if is_empty:
+        if not line:
             yield _Named(Problem(f"the manifest {manifest.name!r} is empty: write one URL per line"))
 
     def _named(self, path: Path) -> Iterator[_Named]:
@@ -260,43 +262,40 @@ def _search(folder: Path, glob: str | None) -> list[Path]:
 
 def _dedup(found: Sequence[tuple[Item, _Named]], dedup: Dedup) -> tuple[list[Item], list[str], list[Problem]]:
     """Keep each key and each location once. Returns items, left-out sources, and problems of contradictory sources."""
-    kept: dict[str, Item] = {}
-    named: dict[str, _Named] = {}
-    locations: dict[str, Item] = {}
+    kept: dict[str, tuple[Item, _Named]] = {}
+    locations: dict[str, str] = {}
     duplicates: list[str] = []
     clashes: list[Problem] = []
-    for each, find in found:
-        place = _location(each)
-        first, item = kept.get(each.key), each
+    for item, find in found:
+        place, name = _location(item), repr(item.source)
+        first = kept.get(item.key)
         if first is not None and dedup == "none":
-            item = _with_own_key(each, kept)
+            item = _with_own_key(item, kept)
         elif first is not None:
-            is_same = _location(first) == place
-            different = _differences(first, each)
+            is_same = _location(first[0]) == place
+            different = _differences(first[0], item)
             if dedup == "content" or (is_same and not different):
-                duplicates.append(each.source)
-            else:
-                other = named[each.key]
-                message = f"{each.source!r} and {other} have the same key {each.key!r}: give each its own"
-                if is_same:
-                    message = (
-                        f"{each.source!r} is there twice, with different settings ({', '.join(different)}):"
-                        f" the other is {other}; keep one of the two"
-                    )
-                clashes.append(Problem(message, find.manifest, find.line))
+                duplicates.append(item.source)
+                continue
+            message = f"{name} and {first[1]} have the same key {item.key!r}: give each its own"
+            if is_same:
+                settings = ", ".join(different)
+                message = (
+                    f"{name} is there twice, with different settings ({settings}): the other is {first[1]}; keep one of the two"
+                )
+            clashes.append(Problem(message, find.manifest, find.line))
             continue
         elif dedup == "key" and place in locations:
-            other = named[locations[place].key]
+            other = locations[place]
             message = (
-                f"{each.source!r} is there twice, with the keys {locations[place].key!r} ({other}) and {each.key!r}: that is two assets and"
-                " two POSTs; write all its settings on one line, or ask for both (--dedup none)"
+                f"{name} is there twice, with the keys {other!r} ({kept[other][1]}) and {item.key!r}: that is two assets and two POSTs;"
+                " write all its settings on one line, or ask for both (--dedup none)"
             )
             clashes.append(Problem(message, find.manifest, find.line))
             continue
-        kept[item.key] = item
-        named[item.key] = find
-        locations.setdefault(place, item)
-    return list(kept.values()), duplicates, clashes
+        kept[item.key] = item, find
+        locations.setdefault(place, item.key)
+    return [item for item, _ in kept.values()], duplicates, clashes
 
 
 def _location(item: Item) -> str:
@@ -320,9 +319,6 @@ def _comparable_settings(item: Item) -> dict[str, object]:
     return {**settings, **meta}
 
 
-def _with_own_key(item: Item, kept: dict[str, Item]) -> Item:
+def _with_own_key(item: Item, kept: Collection[str]) -> Item:
     """Return a repeated item with a key of its own, the same in every run."""
-    number = 2
-    while f"{item.key}-{number}" in kept:
-        number += 1
-    return item.with_key(f"{item.key}-{number}")
+    return item.with_key(next(key for number in count(2) if (key := f"{item.key}-{number}") not in kept))

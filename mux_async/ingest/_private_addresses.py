@@ -16,6 +16,7 @@ from typing import Final, cast
 from urllib.parse import unquote, urlsplit
 
 from mux_async.errors import InvalidRequestError
+from mux_async.ingest._items import without_secrets
 
 _FILES: Final = frozenset({"file", "local", "dir"})
 """Schemes of fsspec for local files."""
@@ -33,15 +34,11 @@ _CHAIN: Final = re.compile(r"::(?![^\[]*\])")
 
 
 def check_public(address: str, settings: Mapping[str, object]) -> None:
-    """Refuse a private address in a manifest, or in the settings of an item.
-
-    Raises:
-        InvalidRequestError: One is private; the message says how to allow it.
-    """
+    """Raise `InvalidRequestError` for a private address in a manifest, or in the settings of an item."""
     for each in (address, *_addresses(settings)):
         if (what := _private(each)) is not None:
             raise InvalidRequestError(
-                f"{_shown(each)!r} is {what}, and manifests may be untrusted: name it yourself, or allow such addresses "
+                f"{without_secrets(each)[:80]!r} is {what}, and manifests may be untrusted: name it yourself, or allow such addresses "
                 "(--allow-private, make_plan(allow_private=True))"
             )
 
@@ -62,12 +59,8 @@ def _private(address: str) -> str | None:
     """Return why *address* is private; ``None`` if it is not."""
     parts = [address] if address.partition("://")[0].lower() in {"http", "https"} else _CHAIN.split(address)
     for part in parts:
-        scheme, found, rest = part.strip().partition(":")
+        scheme, _, rest = part.strip().partition(":")
         scheme = scheme.lower()
-        if not found:
-            if scheme in _FILES:
-                return "a local file"
-            continue
         if scheme in _FILES:
             return "a local file"
         if rest.startswith("//") and scheme != "mux":
@@ -104,11 +97,3 @@ def _is_private(host: str, *, is_name: bool) -> bool:
             inner = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
         address = inner or address
     return not address.is_global or address.is_multicast
-
-
-def _shown(address: str) -> str:
-    """Return an address without a possible password or signature."""
-    scheme, found, rest = address.partition("://")
-    place = rest.partition("?")[0]
-    host, slash, path = place.partition("/")
-    return f"{scheme}{found}{host.rpartition('@')[2]}{slash}{path}"[:80]

@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -51,15 +52,12 @@ RETRY: Final = 10.0
 
 @attrs.frozen
 class ServerClock:
-    """An estimate of the server's time.
-
-    Attributes:
-        offset: The server's time, in seconds since 1970, at 0 of the event loop's clock.
-        slack: Seconds by which it may be wrong.
-    """
+    """An estimate of the server's time."""
 
     offset: float
+    """The server's time, in seconds since 1970, at 0 of the event loop's clock."""
     slack: float
+    """Seconds by which it may be wrong."""
 
     @classmethod
     def read(cls, headers: Mapping[str, str], epoch: Callable[[], float]) -> ServerClock:
@@ -75,12 +73,7 @@ class ServerClock:
 
 
 async def check_account(client: Mux, writer: JournalWriter, epoch: Callable[[], float]) -> ServerClock:
-    """Call ``whoami``: check the credentials and the journal's environment, and read the server's clock.
-
-    Raises:
-        JournalError: The journal belongs to another environment.
-        MuxError: The call failed.
-    """
+    """Call ``whoami``: check the credentials and that the journal belongs to their environment, and read the server's clock."""
     try:
         answer = await client.system.utilities.with_raw_response.whoami()
     except (AuthenticationError, PermissionDeniedError):
@@ -101,24 +94,18 @@ async def check_account(client: Mux, writer: JournalWriter, epoch: Callable[[], 
     return clock
 
 
+@attrs.define(eq=False)
 class Reconciler:
-    """Looks up the creates of all items of a run together.
+    """Looks up the creates of all items of a run together."""
 
-    Args:
-        client: Makes the calls.
-        writer: Stores the results.
-        clock: The server's.
-        settled: Called when items have a new state and are free.
-    """
-
-    def __init__(self, client: Mux, writer: JournalWriter, clock: ServerClock, settled: Callable[[], object]) -> None:
-        self._client = client
-        self._writer = writer
-        self._clock = clock
-        self._settled = settled
-        self._unknown: dict[str, ItemState] = {}
-        self._since: dict[str, float] = {}
-        self._wake_up = anyio.Event()
+    _client: Mux
+    _writer: JournalWriter
+    _clock: ServerClock
+    _settled: Callable[[], object]
+    """Called when items have a new state and are free."""
+    _unknown: dict[str, ItemState] = attrs.field(init=False, factory=dict[str, ItemState])
+    _since: dict[str, float] = attrs.field(init=False, factory=dict[str, float])
+    _wake_up: anyio.Event = attrs.field(init=False, factory=anyio.Event)
 
     def add(self, *states: ItemState) -> None:
         """Look up items that are ``creating`` and claimed by this run; they are released afterwards."""
@@ -198,10 +185,7 @@ class Reconciler:
         if not events:
             return
         changes = [Change(advance(self._unknown[key], event)) for key, event in events.items()]
-        await self._writer.call(self._write, changes)
+        await self._writer.call(partial(self._writer.store.write, changes, self._writer.runner, release=True))
         for key in events:
             del self._unknown[key], self._since[key]
         self._settled()
-
-    def _write(self, changes: list[Change]) -> None:
-        self._writer.store.write(changes, self._writer.runner, release=True)

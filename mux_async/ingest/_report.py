@@ -15,24 +15,16 @@ from pathlib import Path
 from typing import Final, cast
 
 from mux_async.errors import InvalidRequestError, MuxError
+from mux_async.ingest._events import playback_url
 from mux_async.ingest._journal import JournalEntry
-from mux_async.ingest._plan_errors import Problem
-from mux_async.ingest._results import playback_url
+from mux_async.ingest._manifest_rows import Problem
 from mux_async.ingest.machine import Stage
 
-COLUMNS: Final[tuple[str, ...]] = (
-    "source",
-    "status",
-    "key",
-    "asset_id",
-    "upload_id",
-    "playback_ids",
-    "playback_urls",
-    "bytes",
-    "duration",
-    "seconds",
-    "error",
+# fmt: off
+COLUMNS: Final = (
+    "source", "status", "key", "asset_id", "upload_id", "playback_ids", "playback_urls", "bytes", "duration", "seconds", "error",
 )
+# fmt: on
 """``status`` is ``ready``, ``failed``, ``unfinished``, ``not_started`` or, of a bad line, ``refused``. ``bytes`` of the file, ``duration``
 of the media and ``seconds`` until it was ready are empty if not known. ``playback_ids`` is policy by id in JSON lines; in CSV it is
 ``policy:id``, and lists are separated by spaces."""
@@ -46,11 +38,7 @@ class ReportError(MuxError):
 
 
 def check_report_path(path: str | os.PathLike[str]) -> Path:
-    """Check the path of a report that will be written later.
-
-    Raises:
-        InvalidRequestError: Its suffix is unknown, or its folder is missing or not writable.
-    """
+    """Raise `InvalidRequestError` if a report cannot be written to *path* later: its suffix or its folder is wrong."""
     found = Path(path)
     if found.suffix.lower() not in _FORMS:
         raise InvalidRequestError(f"the report {str(path)!r} must be a .csv or a .jsonl file: rename it")
@@ -80,7 +68,7 @@ def write_report(
     target = check_report_path(path)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     rows = _rows(entries, base_url, problems)
-    lines = _csv_lines(rows) if target.suffix.lower() == ".csv" else map(_json_line, rows)
+    lines = _csv_lines(rows) if target.suffix.lower() == ".csv" else (json.dumps(row) + "\n" for row in rows)
     count = -1 if target.suffix.lower() == ".csv" else 0  # for its header
     try:
         with part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
@@ -119,19 +107,9 @@ def _rows(entries: Iterable[JournalEntry], base_url: str, problems: Sequence[Pro
             "error": f"{entry.error.type}: {entry.error.message}" if entry.error is not None else None,
         }
     for problem in problems:
-        where = [problem.manifest or "", *([str(problem.line)] if problem.line is not None else ())]
-        empty = cast("dict[str, object]", dict.fromkeys(COLUMNS))
-        yield empty | {
-            "source": ":".join(where),
-            "status": "refused",
-            "playback_ids": {},
-            "playback_urls": [],
-            "error": str(problem),
-        }
-
-
-def _json_line(row: Mapping[str, object]) -> str:
-    return json.dumps(row) + "\n"
+        where = f"{problem.manifest or ''}:{problem.line}" if problem.line is not None else problem.manifest or ""
+        lists: dict[str, object] = {"playback_ids": {}, "playback_urls": []}
+        yield {**dict.fromkeys(COLUMNS), **lists, "source": where, "status": "refused", "error": str(problem)}
 
 
 def _csv_lines(rows: Iterable[Mapping[str, object]]) -> Iterator[str]:
@@ -146,10 +124,7 @@ def _csv_lines(rows: Iterable[Mapping[str, object]]) -> Iterator[str]:
 
 
 def _cell(value: object) -> object:
-    """Return the text of a CSV cell.
-
-    A text that a spreadsheet would run as a formula gets an apostrophe before it: file names are untrusted.
-    """
+    """Return a CSV cell. Text that a spreadsheet would run as a formula gets an apostrophe: file names are untrusted."""
     if isinstance(value, dict):
         return " ".join(f"{policy}:{each}" for each, policy in cast("dict[str, str]", value).items())
     if isinstance(value, list):

@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, cast
 
 import anyio
 import anyio.to_thread
 import attrs
+from anyio.abc import TaskGroup
 
 from mux_async._checks import check_callable, check_flag, check_instance, check_path, check_period, check_whole, wrong
 from mux_async._client import Mux, for_long_work
@@ -48,10 +49,12 @@ from mux_async.errors import (
 from mux_async.ingest._create_refusals import Refusals
 from mux_async.ingest._events import (
     EventCallback,
+    FailureCounts,
     IngestEvent,
     IngestSummary,
     ItemFinished,
     ItemMoved,
+    ItemResult,
     ItemSkipped,
     RunsAdopted,
 )
@@ -61,7 +64,6 @@ from mux_async.ingest._journal import Journal, store_of
 from mux_async.ingest._journal_store import Change
 from mux_async.ingest._journal_writer import JournalWriter
 from mux_async.ingest._reconcile import Reconciler, check_account
-from mux_async.ingest._results import FailureCounts, ItemResult
 from mux_async.ingest._runs import begin_run, expire_runs
 from mux_async.ingest._steps import ActiveItem, IngestOptions, Steps
 from mux_async.ingest.machine import (
@@ -141,7 +143,10 @@ class Ingest:
     ) -> None:
         check_instance("client", client, Mux, "it must be a Mux")
         check_whole("concurrency", concurrency, 1, "it must be at least 1, and whole")
-        _check_items(items)
+        given = cast("object", items)
+        if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+            kind = type(given).__name__
+            raise ConfigurationError(f"items is of type {kind}; it must be an iterable of items, as make_plan gives them")
         if journal is not None and not isinstance(journal, Journal):
             check_path("journal", journal)
         check_flag("test", test)
@@ -174,6 +179,12 @@ class Ingest:
         self._failed = 0
         self._size = 0
 
+    _writer: JournalWriter
+    _reconciler: Reconciler
+    _steps: Steps
+    _room: anyio.Semaphore
+    """Parts of the run, which `run` sets; the last one for items that wait for their assets."""
+
     def stop(self) -> None:
         """Begin no more items. Items that were begun are finished, then `run` returns."""
         self._is_stopping = True
@@ -191,22 +202,22 @@ class Ingest:
         """
         started = anyio.current_time()
         given = self._journal
-        journal = given if isinstance(given, Journal) else await anyio.to_thread.run_sync(_open_journal, given)
+        journal = given if isinstance(given, Journal) else await _open_journal(given)
         store = store_of(journal)
         try:
             runner, lease = await anyio.to_thread.run_sync(begin_run, store)
-            writer = JournalWriter(store, runner, lease, self._end_run)
-            queue = self._queue = ItemQueue(self._items, writer, self._concurrency * 2, self._skip)
+            self._writer = JournalWriter(store, runner, lease, self._end_run)
+            queue = self._queue = ItemQueue(self._items, self._writer, self._concurrency * 2, self._skip)
             if self._is_stopping:
                 queue.stop()
             try:
                 with anyio.CancelScope() as self._scope:
-                    await self._run(writer, queue)
+                    await self._run(queue)
             except BaseExceptionGroup as group:
                 raise _single_error(group) from None
             finally:
                 with anyio.CancelScope(shield=True):  # one or two transactions
-                    await writer.close()
+                    await self._writer.close()
         finally:
             if journal is not given:
                 with anyio.CancelScope(shield=True):
@@ -250,83 +261,71 @@ class Ingest:
                 yield receive
                 tasks.cancel_scope.cancel()
 
-    async def _run(self, writer: JournalWriter, queue: ItemQueue) -> None:
+    async def _run(self, queue: ItemQueue) -> None:
         async with anyio.create_task_group() as background:
-            background.start_soon(writer.run)
+            background.start_soon(self._writer.run)
             try:
-                clock = await check_account(self._client, writer, time.time)
+                clock = await check_account(self._client, self._writer, time.time)
             except MuxError as error:
                 self._end_run(error)
                 return
             await queue.register()
-            reconciler = Reconciler(self._client, writer, clock, queue.wake)
-            background.start_soon(reconciler.run)
-            await self._adopt_items(writer, queue, reconciler, is_first=True)
-            background.start_soon(self._watch_runs, writer, queue, reconciler)
+            self._reconciler = Reconciler(self._client, self._writer, clock, queue.wake)
+            background.start_soon(self._reconciler.run)
+            await self._adopt_items(queue, is_first=True)
+            background.start_soon(self._watch_runs, queue)
             uploads = Uploads(self._client, max_failures=_MAX_UPLOAD_FAILURES)
-            steps = Steps(self._client, uploads, writer, clock, self._options, self._emit)
-            room = anyio.Semaphore(MAX_WAITING)
+            self._steps = Steps(self._client, uploads, self._writer, clock, self._options, self._emit)
+            self._room = anyio.Semaphore(MAX_WAITING)
             async with anyio.create_task_group() as waits, anyio.create_task_group() as workers:
-
-                async def wait(active: ActiveItem) -> None:
-                    await room.acquire()
-                    waits.start_soon(self._wait, active, steps, writer, room)
-
                 for _ in range(self._concurrency):
-                    workers.start_soon(self._work, queue, steps, writer, reconciler, wait)
+                    workers.start_soon(self._work, queue, waits)
             self._refusals.accepted()  # too few refusals to end the run
-            await self._finish_refused(writer)
+            await self._finish_refused()
             background.cancel_scope.cancel()
 
-    async def _watch_runs(self, writer: JournalWriter, queue: ItemQueue, reconciler: Reconciler) -> None:
+    async def _watch_runs(self, queue: ItemQueue) -> None:
         while True:
             await anyio.sleep(_RUN_CHECK_INTERVAL)
-            await self._adopt_items(writer, queue, reconciler)
+            await self._adopt_items(queue)
 
-    async def _adopt_items(
-        self, writer: JournalWriter, queue: ItemQueue, reconciler: Reconciler, *, is_first: bool = False
-    ) -> None:
+    async def _adopt_items(self, queue: ItemQueue, *, is_first: bool = False) -> None:
         """Adopt the items of killed runs, and look up the creates that they may have sent."""
+        writer = self._writer
         freed = await writer.call(expire_runs, writer.store, writer.runner)
         if freed or is_first:
-            reconciler.add(*await writer.call(writer.store.claim_unknown, writer.runner))
+            self._reconciler.add(*await writer.call(writer.store.claim_unknown, writer.runner))
         if freed:
             self._emit(RunsAdopted(freed))
             queue.wake()
 
-    async def _work(
-        self,
-        queue: ItemQueue,
-        steps: Steps,
-        writer: JournalWriter,
-        reconciler: Reconciler,
-        wait: Callable[[ActiveItem], Awaitable[None]],
-    ) -> None:
+    async def _work(self, queue: ItemQueue, waits: TaskGroup) -> None:
         while (claimed := await queue.next()) is not None:
             active = ActiveItem(claimed.item, claimed.state, anyio.current_time(), is_changed=claimed.is_changed)
             self._open[claimed.item.key] = active
             if active.state.is_fetched != (active.item.url is not None):
                 self._fail(active, InvalidRequestError(_KIND_CHANGED.format(active.item.source, active.item.key)))
-            asset = await self._run_steps(active, steps, until_waiting=True)
-            await self._finish_refused(writer)
+            asset = await self._run_steps(active, until_waiting=True)
+            await self._finish_refused()
             step = next_step(active.state)
             if step is None:
-                await self._finish(active, writer, asset)
+                await self._finish(active, asset)
             elif isinstance(step, Reconcile):
                 queue.defer(active.item)
-                reconciler.add(active.state)
+                self._reconciler.add(active.state)
             elif isinstance(step, WaitReady) and self._reason is None:
-                await wait(active)
+                await self._room.acquire()
+                waits.start_soon(self._wait, active)
 
-    async def _wait(self, active: ActiveItem, steps: Steps, writer: JournalWriter, room: anyio.Semaphore) -> None:
+    async def _wait(self, active: ActiveItem) -> None:
         try:
-            asset = await self._run_steps(active, steps)
+            asset = await self._run_steps(active)
             if active.state.stage.is_final:
-                await self._finish(active, writer, asset)
+                await self._finish(active, asset)
         finally:
-            room.release()
+            self._room.release()
 
-    async def _run_steps(self, active: ActiveItem, steps: Steps, *, until_waiting: bool = False) -> Asset | None:
+    async def _run_steps(self, active: ActiveItem, *, until_waiting: bool = False) -> Asset | None:
         """Perform the steps of an item, up to its end, a lookup of its create, the end of the run, or, if set, the wait for its asset."""
         asset: Asset | None = None
         while (step := next_step(active.state)) is not None and not isinstance(step, Reconcile):
@@ -335,20 +334,20 @@ class Ingest:
             try:
                 match step:
                     case Create():
-                        await steps.create(active)
+                        await self._steps.create(active)
                         self._refusals.accepted()
                     case Send():
-                        await steps.send(active)
+                        await self._steps.send(active)
                     case WaitReady():
-                        asset = await steps.wait(active, step)
+                        asset = await self._steps.wait(active, step)
                 active.outages = 0
             except MuxError as error:
                 if isinstance(error, _FATAL):
                     if active.state.stage is Stage.CREATING:
-                        steps.record(active, NothingCreated())  # the create was refused or not sent
+                        self._steps.record(active, NothingCreated())  # the create was refused or not sent
                     self._end_run(error, is_orderly=True)
                     break
-                may_retry = self._may_retry(active, steps, error)
+                may_retry = self._may_retry(active, error)
                 if may_retry and self._is_stopping:
                     break  # a stopped run does not wait for the end of an outage; the next run continues
                 if not may_retry and isinstance(step, Create) and self._refusals.hold(active, error):
@@ -361,7 +360,7 @@ class Ingest:
                     await anyio.sleep(min(2.0**active.outages, _MAX_PAUSE))
         return asset
 
-    def _may_retry(self, active: ActiveItem, steps: Steps, error: MuxError) -> bool:
+    def _may_retry(self, active: ActiveItem, error: MuxError) -> bool:
         """Return whether the item may be retried: *error* is a failure of the network or of Mux, and there were not too many."""
         is_refused = isinstance(error, RateLimitedError) or (
             isinstance(error, TransportError) and error.delivery is Delivery.NEVER_SENT
@@ -371,7 +370,7 @@ class Ingest:
             if not (is_refused or is_answer or isinstance(error, ValueError)):
                 doubts = self._unknown_outcomes[active.item.key] = self._unknown_outcomes.get(active.item.key, 0) + 1
                 return doubts <= _MAX_UNKNOWN_OUTCOMES
-            steps.record(active, NothingCreated())
+            self._steps.record(active, NothingCreated())
         active.outages += 1
         may_retry = is_refused or isinstance(error, TransportError | ServerError)
         return (may_retry or (isinstance(error, UploadError) and error.resumable)) and active.outages <= _MAX_OUTAGES
@@ -382,12 +381,12 @@ class Ingest:
         active.state = advance(active.state, Died(ItemError(type(error).__name__, str(error))))
         self._emit(ItemMoved(active.item, active.state))
 
-    async def _finish(self, active: ActiveItem, writer: JournalWriter, asset: Asset | None) -> None:
+    async def _finish(self, active: ActiveItem, asset: Asset | None) -> None:
         item, state = active.item, active.state
         seconds = anyio.current_time() - active.started
         result = ItemResult.of(item, state, asset, seconds=seconds, base_url=self._client.base_url)
         outcome: dict[str, object] = {"playback_ids": dict(result.playback_ids), "duration": result.duration}
-        await writer.commit(Change(state, outcome=outcome, seconds=round(seconds, 3)))
+        await self._writer.commit(Change(state, outcome=outcome, seconds=round(seconds, 3)))
         del self._open[item.key]
         if state.stage is Stage.DONE:
             self._ready += 1
@@ -397,11 +396,11 @@ class Ingest:
             self._failures.add(state.error)
         self._emit(ItemFinished(item, result))
 
-    async def _finish_refused(self, writer: JournalWriter) -> None:
+    async def _finish_refused(self) -> None:
         """Finish held items that were refused for reasons of their own."""
         for active, error in self._refusals.released():
             self._fail(active, error)
-            await self._finish(active, writer, None)
+            await self._finish(active, None)
 
     def _skip(self, item: Item, state: ItemState) -> None:
         self._open.pop(item.key, None)
@@ -421,8 +420,8 @@ class Ingest:
             self._on_event(event)
 
 
-def _open_journal(path: str | os.PathLike[str] | None) -> Journal:
-    return Journal.in_memory() if path is None else Journal.open(path)
+async def _open_journal(path: str | os.PathLike[str] | None) -> Journal:
+    return Journal.in_memory() if path is None else await anyio.to_thread.run_sync(Journal.open, path)
 
 
 def _single_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -438,10 +437,3 @@ def _policies(given: object) -> list[str]:
     if not isinstance(policies, Sequence) or not all(isinstance(each, str) for each in cast("Sequence[object]", policies)):
         raise wrong("playback_policies", given, "it must be a list of names such as 'public'")
     return list(cast("Sequence[str]", policies))
-
-
-def _check_items(items: object) -> None:
-    if isinstance(items, str | bytes) or not isinstance(items, Iterable):
-        raise ConfigurationError(
-            f"items is of type {type(items).__name__}; it must be an iterable of items, as make_plan gives them"
-        )

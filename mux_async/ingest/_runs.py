@@ -12,11 +12,7 @@ from mux_async.ingest._journal_store import JournalStore
 
 
 def begin_run(store: JournalStore) -> tuple[str, _lease.Lease | None]:
-    """JournalStore a new run. Returns its id, and the lease to hold while it runs; ``None`` for a journal in memory.
-
-    Raises:
-        JournalError: It cannot be stored.
-    """
+    """Store a new run. Returns its id, and the lease to hold while it runs; ``None`` for a journal in memory."""
     runner = secrets.token_hex(6)
     lease = _lease.take(_lease_path(store.path, runner)) if store.path is not None else None
     try:
@@ -38,12 +34,7 @@ def end_run(store: JournalStore, runner: str, lease: _lease.Lease | None) -> Non
 
 
 def expire_runs(store: JournalStore, but: str) -> int:
-    """Release the items of runs whose processes have ended. Returns the number of items.
-
-    Args:
-        store: The journal's.
-        but: Id of the calling run.
-    """
+    """Release the items of runs whose processes have ended, except the calling run *but*. Returns the number of items."""
     freed = 0
     path = store.path
     if path is None:

@@ -78,33 +78,17 @@ class ActiveItem:
     """Failures in a row that are not the item's fault."""
 
 
+@attrs.define(eq=False)
 class Steps:
-    """Performs the steps of items, for one run.
+    """Performs the steps of items, for one run."""
 
-    Args:
-        client: Makes the calls.
-        uploads: Sends the bytes.
-        writer: The journal.
-        clock: The server's.
-        options: Of all items.
-        emit: Called with every event.
-    """
-
-    def __init__(
-        self,
-        client: Mux,
-        uploads: Uploads,
-        writer: JournalWriter,
-        clock: ServerClock,
-        options: IngestOptions,
-        emit: Callable[[IngestEvent], object],
-    ) -> None:
-        self._client = client
-        self._uploads = uploads
-        self._writer = writer
-        self._clock = clock
-        self._options = options
-        self._emit = emit
+    _client: Mux
+    _uploads: Uploads
+    _writer: JournalWriter
+    _clock: ServerClock
+    _options: IngestOptions
+    _emit: Callable[[IngestEvent], object]
+    """Called with every event."""
 
     async def begin(self, active: ActiveItem, event: Began) -> None:
         """Write the intent of a step; returns when it is on disk."""
@@ -189,11 +173,7 @@ class Steps:
             self.record(active, BytesSent())
 
     async def _reopen_upload(self, active: ActiveItem) -> bool:
-        """Retrieve an upload that was created earlier.
-
-        Returns:
-            Whether it waits for bytes of the unchanged file. If not, the item's state was updated.
-        """
+        """Retrieve an upload that was created earlier. Returns ``False``, and updates the state, if it does not wait for this file."""
         state = active.state
         upload_id = state.upload_id or ""
         try:

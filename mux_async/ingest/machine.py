@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from typing import Final, TypeAlias, cast
 
 import attrs
+import msgspec
 
 from mux_async.uploads import UploadState
 
@@ -117,20 +118,9 @@ class ItemState:
     former: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
-        """Return JSON members, without those that are ``None``."""
-        members: dict[str, object] = {
-            "key": self.key,
-            "stage": str(self.stage),
-            "is_fetched": self.is_fetched,
-            "uploads": self.uploads,
-            "upload_id": self.upload_id,
-            "asset_id": self.asset_id,
-            "upload": self.upload.to_dict() if self.upload is not None else None,
-            "error": attrs.asdict(self.error) if self.error is not None else None,
-            "died_in": str(self.died_in) if self.died_in is not None else None,
-            "intended_at": self.intended_at,
-            "former": list(self.former) or None,
-        }
+        """Return JSON members, without those that are ``None`` or empty."""
+        upload = self.upload.to_dict() if self.upload is not None else None
+        members: dict[str, object] = {**msgspec.to_builtins(self), "upload": upload, "former": list(self.former) or None}
         return {name: value for name, value in members.items() if value is not None}
 
     @classmethod
@@ -140,23 +130,14 @@ class ItemState:
         Raises:
             ValueError: A member is missing or invalid.
         """
+        if missing := {"key", "stage", "is_fetched", "uploads"} - data.keys():
+            raise ValueError(f"a stored item is invalid: it has no {min(missing)!r}")
+        upload = data.get("upload")
         try:
-            upload, error, died_in = data.get("upload"), data.get("error"), data.get("died_in")
-            return cls(
-                key=cast("str", data["key"]),
-                stage=Stage(cast("str", data["stage"])),
-                is_fetched=bool(data["is_fetched"]),
-                uploads=cast("int", data["uploads"]),
-                upload_id=cast("str | None", data.get("upload_id")),
-                asset_id=cast("str | None", data.get("asset_id")),
-                upload=UploadState.from_dict(cast("Mapping[str, object]", upload)) if upload is not None else None,
-                error=ItemError(**cast("Mapping[str, str]", error)) if error is not None else None,
-                died_in=Stage(cast("str", died_in)) if died_in is not None else None,
-                intended_at=cast("float | None", data.get("intended_at")),
-                former=tuple(cast("list[str]", data.get("former", []))),
-            )
-        except (KeyError, TypeError) as problem:
-            raise ValueError(f"a stored item is invalid: {problem}") from problem
+            state = msgspec.convert({**data, "upload": None}, cls)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"a stored item is invalid: {error}") from error
+        return state if upload is None else attrs.evolve(state, upload=UploadState.from_dict(cast("dict[str, object]", upload)))
 
 
 # Steps

@@ -31,11 +31,7 @@ class StreamTrackers:
 
     @classmethod
     def of(cls, streams: Sequence[LiveStream | str]) -> StreamTrackers:
-        """Return trackers for the arguments of `Live.watch`.
-
-        Raises:
-            ValueError: An id is empty.
-        """
+        """Return trackers for the arguments of `Live.watch`. Raises `ValueError` if an id is empty."""
         trackers: dict[str, StreamTracker] = {}
         for stream in streams:
             if isinstance(stream, Model):

@@ -22,9 +22,8 @@ if TYPE_CHECKING:
         ThumbnailParams,
         VideoParams,
     )
-    from mux_async.playback._playback import Playback
     from mux_async.playback._url_builder import Access, TokenSigner, player_url, viewer_counts_url
-    from mux_async.playback._urls import Playable, PlaybackUrls
+    from mux_async.playback._urls import Playable, Playback, PlaybackUrls
 
 __all__ = [
     "MUX",
@@ -69,8 +68,7 @@ if not TYPE_CHECKING:  # a type checker would accept every misspelt name
                 "ThumbnailParams",
                 "VideoParams",
             ],
-            "_playback": ["Playback"],
             "_url_builder": ["Access", "TokenSigner", "player_url", "viewer_counts_url"],
-            "_urls": ["Playable", "PlaybackUrls"],
+            "_urls": ["Playable", "Playback", "PlaybackUrls"],
         },
     )

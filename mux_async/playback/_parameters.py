@@ -126,18 +126,13 @@ def _seconds(name: str, value: object) -> object:
     return _number(name, value, 0, _LARGEST, "seconds")
 
 
-def _pixels(high: float) -> Check:
-    return lambda name, value: _whole(name, value, high, "pixels")
+def _whole(high: float, unit: str = "pixels") -> Check:
+    def check(name: str, value: object) -> object:
+        if isinstance(value, float):
+            raise InvalidRequestError(f"{name} is {value!r}; it must be a whole number")
+        return _number(name, value, 1, high, unit)
 
-
-def _whole(name: str, value: object, high: float, unit: str) -> object:
-    if isinstance(value, float):
-        raise InvalidRequestError(f"{name} is {value!r}; it must be a whole number")
-    return _number(name, value, 1, high, unit)
-
-
-def _rate(name: str, value: object) -> object:
-    return _whole(name, value, 30, "frames per second")
+    return check
 
 
 def _time(name: str, value: object) -> object:
@@ -198,14 +193,20 @@ _CHECKS: Final[Mapping[Kind, Mapping[str, Check]]] = {
         "time": _seconds,
         "program_time": _time,
         "latest": _flag,
-        "width": _pixels(_LARGEST),
-        "height": _pixels(_LARGEST),
+        "width": _whole(_LARGEST),
+        "height": _whole(_LARGEST),
         "rotate": _one_of(90, 180, 270),
         "fit_mode": _one_of("preserve", "stretch", "crop", "smartcrop", "pad"),
         "flip_v": _flag,
         "flip_h": _flag,
     },
-    "gif": {"start": _seconds, "end": _seconds, "width": _pixels(640), "height": _pixels(640), "fps": _rate},
+    "gif": {
+        "start": _seconds,
+        "end": _seconds,
+        "width": _whole(640),
+        "height": _whole(640),
+        "fps": _whole(30, "frames per second"),
+    },
     "storyboard": {**_CLIP, "format": _one_of("jpg", "png", "webp")},
     "drm_license": {},
     "stats": {},

@@ -121,7 +121,7 @@ def build_url(
     options: Mapping[str, Any],
     query: Mapping[str, str] | None = None,
 ) -> str:
-    """Return a playback URL.
+    """Return a playback URL; raise `InvalidRequestError` if Mux would refuse or ignore a part of it.
 
     Args:
         id: The playback id.
@@ -131,19 +131,16 @@ def build_url(
         kind: Kind of the parameters and of the token.
         options: Parameters and `Access`.
         query: Parameters that stay in the query even beside a token.
-
-    Raises:
-        InvalidRequestError: Mux would refuse or ignore a part of it.
     """
     playback_id = check_name(id, "playback id")
     params = check_parameters(kind, {name: value for name, value in options.items() if name not in _ACCESS})
     token = _token(playback_id, policy, kind, params, options)
     hosts: Hosts = options.get("hosts", MUX)
-    pairs = [(name, text) for name, text in (query or {}).items()]
+    pairs = list((query or {}).items())
     if token is not None:
         pairs.append(("token", token))
     else:
-        pairs += [(name, _text(value)) for name, value in params.items()]
+        pairs += [(name, str(value).lower() if isinstance(value, bool) else str(value)) for name, value in params.items()]
     url = {
         "stream": f"{hosts.stream}/{playback_id}{suffix}",
         "image": f"{hosts.image}/{playback_id}{suffix}",
@@ -153,20 +150,12 @@ def build_url(
 
 
 def check_name(value: str, what: str) -> str:
-    """Return *value* if it can be an id in a path.
-
-    Raises:
-        InvalidRequestError: It cannot.
-    """
+    """Return *value* if it can be an id in a path; raise `InvalidRequestError` if not."""
     if re.fullmatch(r"[A-Za-z0-9_-]{1,200}", value) is None:
         raise InvalidRequestError(
             f"the {what} {value!r:.80} is empty or contains more than letters and digits; is it a whole URL?"
         )
     return value
-
-
-def _text(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _token(id: str, policy: str | None, kind: Kind, params: Mapping[str, object], options: Mapping[str, Any]) -> str | None:

@@ -59,11 +59,7 @@ class TokenRequest:
 
 
 def playback_claims(request: TokenRequest) -> Claims:
-    """Return the claims of a playback token, without ``kid`` and ``exp``.
-
-    Raises:
-        InvalidRequestError: A part of the request cannot be signed.
-    """
+    """Return the claims of a playback token, without ``kid`` and ``exp``. Raises `InvalidRequestError`."""
     kind = request.kind
     if kind not in AUDIENCES:
         raise InvalidRequestError(f"the kind of token {kind!r:.80} does not exist; use one of {', '.join(KINDS)}")
@@ -78,22 +74,14 @@ def playback_claims(request: TokenRequest) -> Claims:
 
 
 def counts_claims(id: str, of: CountsOf) -> Claims:
-    """Return the claims of a token for viewer counts.
-
-    Raises:
-        InvalidRequestError: *of* is unknown, or the id is not valid.
-    """
+    """Return the claims of a token for viewer counts. Raises `InvalidRequestError`."""
     if of not in COUNTS_AUDIENCES:
         raise InvalidRequestError(f"viewer counts of {of!r:.80} do not exist; use one of {', '.join(COUNTS_AUDIENCES)}")
     return {"sub": check_id(id, "id"), "aud": COUNTS_AUDIENCES[of]}
 
 
 def space_claims(space_id: str, role: SpaceRole | None, participant_id: str | None) -> Claims:
-    """Return the claims of a token to join a space.
-
-    Raises:
-        InvalidRequestError: The role is unknown, or an id is not valid.
-    """
+    """Return the claims of a token to join a space. Raises `InvalidRequestError`."""
     claims: Claims = {}
     if role is not None:
         if role not in {"publisher", "subscriber"}:
@@ -107,11 +95,7 @@ def space_claims(space_id: str, role: SpaceRole | None, participant_id: str | No
 
 
 def check_id(value: str, what: str) -> str:
-    """Return *value* if it can be an id: printable ASCII without spaces, at most 255 characters.
-
-    Raises:
-        InvalidRequestError: It cannot.
-    """
+    """Return *value* if it can be an id: printable ASCII without spaces, at most 255 characters. Raises `InvalidRequestError`."""
     if _ID.fullmatch(value) is None:
         raise InvalidRequestError(
             f"the {what} {value!r:.80} is empty, too long, or contains spaces or characters that ids do not have"

@@ -37,11 +37,7 @@ MIN_BITS: Final = 2048
 
 
 def from_environment(environ: Mapping[str, str] | None = None) -> tuple[str, str]:
-    """Return the id and the private key from ``MUX_SIGNING_KEY`` and ``MUX_PRIVATE_KEY``, which Mux's own clients read too.
-
-    Raises:
-        MissingCredentialsError: One of them is not set.
-    """
+    """Return the id and the private key from ``MUX_SIGNING_KEY`` and ``MUX_PRIVATE_KEY``, which Mux's own clients read too."""
     key_id, private_key = read_variable("MUX_SIGNING_KEY", environ), read_variable("MUX_PRIVATE_KEY", environ)
     missing = [name for name, value in (("MUX_SIGNING_KEY", key_id), ("MUX_PRIVATE_KEY", private_key)) if not value]
     if missing or not key_id or not private_key:
@@ -55,10 +51,8 @@ def from_environment(environ: Mapping[str, str] | None = None) -> tuple[str, str
 def read_private_key(given: PrivateKey | None) -> rsa.RSAPrivateKey:
     """Return a private key that can sign.
 
-    Raises:
-        MissingCredentialsError: *given* is ``None``.
-        ConfigurationError: It is not an RSA private key of 2048 bits or more, is damaged, or has a password. The message never contains
-            the key.
+    Raises `ConfigurationError` if it is missing, damaged, encrypted, or not an RSA key of 2048 bits or more. The message never contains
+    it.
     """
     if given is None:
         raise MissingCredentialsError(
@@ -98,11 +92,7 @@ def _load(pem: bytes) -> rsa.RSAPrivateKey:
 
 
 def read_file(path: Path) -> bytes:
-    """Return the content of a key file.
-
-    Raises:
-        ConfigurationError: The file cannot be read, or *path* is the key itself.
-    """
+    """Return the content of a key file. Raises `ConfigurationError`, also if *path* is the key itself."""
     text = str(path)
     if (
         "-----BEGIN" in text or text.startswith("LS0t") or len(text) > MAX_LENGTH
@@ -118,11 +108,7 @@ def read_file(path: Path) -> bytes:
 
 
 def read_public_key(given: PublicKey) -> rsa.RSAPublicKey:
-    """Return a public key that can verify.
-
-    Raises:
-        ConfigurationError: It is not an RSA public key of 2048 bits or more.
-    """
+    """Return a public key; raise `ConfigurationError` if it is not an RSA public key of 2048 bits or more."""
     if isinstance(given, rsa.RSAPublicKey):
         key: object = given
     else:

@@ -28,11 +28,7 @@ _DER: Final = b"\x30\x82"
 
 
 def to_pem(given: str | bytes) -> bytes:
-    """Return the PEM of the private key in *given*.
-
-    Raises:
-        ConfigurationError: There is no private key, or one that cannot sign. The message says what was found, and never contains it.
-    """
+    """Return the PEM of the private key in *given*. Raises a `ConfigurationError` that says what was found, and never contains it."""
     if len(given) > MAX_LENGTH:
         raise ConfigurationError(f"the private key has {len(given)} bytes, far more than a key has; pass {FORMS}")
     raw = given

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol, TypeAlias, TypeVar
-from urllib.parse import urlsplit
 
 import anyio
 import anyio.lowlevel
 import attrs
 
 from mux_async.errors import Delivery, Phase, TransportError
-from mux_async.testing.loopback import Conversation, Received, Reply, Script, Site, listen, talk
+from mux_async.testing.loopback import Conversation, Peer, Received, Reply, Script, Site, listen, talk
 from mux_async.transport import Body, HttpRequest, HttpResponse, Timeouts, Transport, TransportFactory, TransportSettings
 
 E = TypeVar("E", bound=BaseException)
@@ -120,19 +119,19 @@ class Check:
         return self.name.replace(" ", "-")
 
 
-def collect(into: list[Check], *, needs_sockets: bool) -> Callable[[Callable[[Any], Awaitable[None]]], Check]:
-    """Return a decorator that makes a check of a function: its name and docstring are the check's."""
-
-    def decorate(run: Callable[[Any], Awaitable[None]]) -> Check:
-        name = getattr(run, "__name__", "").replace("_", " ")
-        check = Check(name, " ".join((run.__doc__ or "").split()), run, needs_sockets)
-        into.append(check)
-        return check
-
-    return decorate
+def message_check(run: Callable[[Any], Awaitable[None]]) -> Check:
+    """Make a check of a function, which also runs without sockets. Its name and docstring are the check's."""
+    return Check(
+        getattr(run, "__name__", "").replace("_", " "), " ".join((run.__doc__ or "").split()), run, needs_sockets=False
+    )
 
 
-# What checks say over and over.
+def socket_check(run: Callable[[Any], Awaitable[None]]) -> Check:
+    """Make a check of a function, which takes a `SocketBench`."""
+    return attrs.evolve(message_check(run), needs_sockets=True)
+
+
+# Helpers of the checks
 
 LONG = Timeouts(connect=PATIENCE, read=PATIENCE, write=PATIENCE)
 """For checks in which no timeout should fire."""
@@ -244,6 +243,13 @@ class Upload:
         expect(self.opened == self.closed, "the generator of the request body was left open")
 
 
-def host_of(site: Site) -> str:
-    """Return host and port of *site*."""
-    return urlsplit(site.origin).netloc
+def sending(data: bytes = b"", *, waits: bool = False) -> Conversation:
+    """Make a conversation that sends *data* unchanged after a request, and then closes, or waits until the client closes."""
+
+    async def conversation(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(data)
+        if waits:
+            await peer.wait_closed()
+
+    return conversation

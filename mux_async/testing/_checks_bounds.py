@@ -7,13 +7,9 @@ from itertools import repeat
 import anyio
 
 from mux_async.errors import Delivery, TransportError
-from mux_async.testing._bench import PATIENCE, Check, SocketBench, collect, exchange, expect, read, request
+from mux_async.testing._bench import PATIENCE, SocketBench, exchange, expect, read, request, socket_check
 from mux_async.testing.loopback import Peer, Reply, always, talk
 from mux_async.transport import FRAMING_ALLOWANCE
-
-BOUND_CHECKS: list[Check] = []
-
-_check = collect(BOUND_CHECKS, needs_sockets=True)
 
 _OK = b"HTTP/1.1 200 OK\r\n"
 _CHUNKED = _OK + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -37,7 +33,7 @@ _ENDLESS = {
 """What comes first, what is repeated for ever, and whether the head of the answer is complete by then."""
 
 
-@_check
+@socket_check
 async def endless_answer(bench: SocketBench) -> None:
     """An answer whose framing does not end is given up after a bounded number of bytes, with what that says about the request."""
     for what, (first, repeated, is_answered) in _ENDLESS.items():
@@ -63,7 +59,7 @@ async def endless_answer(bench: SocketBench) -> None:
             expect(site.sent < _MOST, f"endless {what}: {site.sent} bytes were read")
 
 
-@_check
+@socket_check
 async def framing_that_is_large(bench: SocketBench) -> None:
     """A body in chunks of a single byte, one larger than what is allowed around it, and a few interim answers are read to their end."""
     content = bytes(range(256)) * 512
@@ -79,7 +75,7 @@ async def framing_that_is_large(bench: SocketBench) -> None:
             expect(found == wanted, f"{what}: {len(found)} bytes of {len(wanted)} arrived")
 
 
-@_check
+@socket_check
 async def kept_connection_with_much_framing(bench: SocketBench) -> None:
     """What is allowed is allowed for each exchange, and not for the life of a connection."""
 

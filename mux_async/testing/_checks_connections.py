@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from functools import partial
+from unittest.mock import patch
 
 import anyio
 import anyio.lowlevel
@@ -13,27 +13,23 @@ import anyio.lowlevel
 from mux_async.errors import Delivery, TransportError
 from mux_async.testing._bench import (
     PATIENCE,
-    Check,
     SocketBench,
     Upload,
-    collect,
     exchange,
     expect,
     expect_alive,
     failing,
     request,
+    sending,
+    socket_check,
 )
 from mux_async.testing.loopback import Peer, Reply, Site, always, talk
 from mux_async.transport import Body, Transport, is_unsent
 
-CONNECTION_CHECKS: list[Check] = []
-
-_check = collect(CONNECTION_CHECKS, needs_sockets=True)
-
 _alive = talk(always(Reply(body=b"alive")))
 
 
-@_check
+@socket_check
 async def kept_connection(bench: SocketBench) -> None:
     """One connection serves request after request, with bodies both ways, whatever the status."""
     not_found = Reply(404, (), [b"not ", b"found"])
@@ -46,7 +42,7 @@ async def kept_connection(bench: SocketBench) -> None:
         expect(site.connections == 1, f"{site.connections} connections were made for 9 requests in a row")
 
 
-@_check
+@socket_check
 async def connection_the_server_will_not_keep(bench: SocketBench) -> None:
     """After an answer with ``Connection: close`` the next request gets a new connection."""
     async with (
@@ -59,7 +55,7 @@ async def connection_the_server_will_not_keep(bench: SocketBench) -> None:
         expect(site.connections == 2, "a connection was used again after Connection: close")
 
 
-@_check
+@socket_check
 async def body_without_end(bench: SocketBench) -> None:
     """A body of unknown length is read as it is asked for, not into memory; closing it cuts the connection."""
 
@@ -79,7 +75,7 @@ async def body_without_end(bench: SocketBench) -> None:
         await _expect_none_left(site, "a body that was closed")
 
 
-@_check
+@socket_check
 async def closing_with_an_answer_open(bench: SocketBench) -> None:
     """``aclose`` cuts connections in use and idle ones."""
 
@@ -100,7 +96,7 @@ async def closing_with_an_answer_open(bench: SocketBench) -> None:
         await _expect_none_left(site, "aclose")
 
 
-@_check
+@socket_check
 async def cancelled_while_connecting(bench: SocketBench) -> None:
     """A task cancelled in the middle of a handshake leaves no connection, and the transport usable; nothing was sent, and it says so."""
     reached = anyio.Event()
@@ -120,7 +116,7 @@ async def cancelled_while_connecting(bench: SocketBench) -> None:
         await _expect_recovered(transport, site)
 
 
-@_check
+@socket_check
 async def cancelled_while_uploading(bench: SocketBench) -> None:
     """A task cancelled in the middle of an upload leaves no connection, closes the generator, and the transport is usable."""
     reached = anyio.Event()
@@ -145,7 +141,7 @@ async def cancelled_while_uploading(bench: SocketBench) -> None:
             await _expect_recovered(transport, site)
 
 
-@_check
+@socket_check
 async def cancelled_while_waiting_for_an_answer(bench: SocketBench) -> None:
     """A task cancelled between request and answer leaves no connection, and the late answer goes to nobody."""
     reached = anyio.Event()
@@ -167,7 +163,7 @@ async def cancelled_while_waiting_for_an_answer(bench: SocketBench) -> None:
             await _expect_recovered(transport, site)
 
 
-@_check
+@socket_check
 async def cancelled_in_the_body(bench: SocketBench) -> None:
     """A task cancelled while it reads a body leaves no connection once the body is closed, and the transport usable."""
     reached = anyio.Event()
@@ -194,7 +190,7 @@ async def cancelled_in_the_body(bench: SocketBench) -> None:
         await _expect_recovered(transport, site)
 
 
-@_check
+@socket_check
 async def cancelled_while_waiting_for_a_connection(bench: SocketBench) -> None:
     """A task cancelled in the queue for a connection leaves the queue: those behind it still get theirs."""
     release = anyio.Event()
@@ -225,11 +221,11 @@ async def cancelled_while_waiting_for_a_connection(bench: SocketBench) -> None:
         expect(all(received.target == "/alive" for received in site.requests), "a cancelled request was sent after all")
 
 
-@_check
+@socket_check
 async def proxies_of_the_environment(bench: SocketBench) -> None:
     """Proxy variables count only when ``trust_env`` says so; ``proxy`` always does, and gets the whole URL."""
     async with bench.listen(_alive) as proxy, bench.listen(_alive) as site:
-        with _environment(http_proxy=proxy.origin, HTTP_PROXY=proxy.origin, all_proxy=proxy.origin, no_proxy=""):
+        with patch.dict(os.environ, http_proxy=proxy.origin, HTTP_PROXY=proxy.origin, all_proxy=proxy.origin, no_proxy=""):
             async with bench.transport() as transport:
                 await expect_alive(transport, site)
             expect(not proxy.requests, "a proxy of the environment was used unasked")
@@ -242,16 +238,11 @@ async def proxies_of_the_environment(bench: SocketBench) -> None:
         expect(proxy.requests[-1].target == "http://nowhere.test/a%2Fb?c=d", "the proxy did not get the whole URL as it stands")
 
 
-@_check
+@socket_check
 async def closed_with_requests_under_way(bench: SocketBench) -> None:
     """``aclose`` ends what is under way, by a `TransportError` that says what may have been sent; nothing hangs or looks cancelled."""
-
-    async def conversation(peer: Peer) -> None:
-        await peer.request()
-        await peer.wait_closed()
-
     errors: list[TransportError] = []
-    async with bench.listen(conversation) as site, bench.transport(max_connections=10) as transport:
+    async with bench.listen(sending(waits=True)) as site, bench.transport(max_connections=10) as transport:
 
         async def call(number: int) -> None:
             body: bytes | Body = b"{}" if number % 3 else b"x" * 40_000 if number % 2 else Upload(2, 10, length=20).body
@@ -268,20 +259,6 @@ async def closed_with_requests_under_way(bench: SocketBench) -> None:
 
         unsent = sum(error.delivery is Delivery.NEVER_SENT for error in errors)
         expect(unsent == 90, f"10 of 100 requests were sent, and {100 - unsent} errors say that theirs may have been")
-
-
-@contextmanager
-def _environment(**variables: str) -> Generator[None, None, None]:
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 async def _cancel(call: Callable[[], Awaitable[object]], reached: anyio.Event) -> bool:

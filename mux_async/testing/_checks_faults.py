@@ -15,10 +15,8 @@ from mux_async.testing._bench import (
     SHORT_CONNECT,
     SHORT_READ,
     SHORT_WRITE,
-    Check,
     SocketBench,
     Upload,
-    collect,
     exchange,
     expect,
     expect_alive,
@@ -26,18 +24,16 @@ from mux_async.testing._bench import (
     failing,
     read,
     request,
+    sending,
+    socket_check,
 )
 from mux_async.testing.loopback import Peer, Reply, Site, always, talk
 from mux_async.transport import HttpRequest
 
-FAULT_CHECKS: list[Check] = []
-
-_check = collect(FAULT_CHECKS, needs_sockets=True)
-
 _alive = talk(always(Reply(body=b"alive")))
 
 
-@_check
+@socket_check
 async def refused_connection(bench: SocketBench) -> None:
     """A refused connection is a `ConnectError`: nothing was sent, the generator of the body not even begun or closed again."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -52,7 +48,7 @@ async def refused_connection(bench: SocketBench) -> None:
         upload.expect_closed()
 
 
-@_check
+@socket_check
 async def unusable_url(bench: SocketBench) -> None:
     """A URL that no connection can be made for is a `ConnectError`, and its message shows nothing of the query."""
     async with bench.transport() as transport:
@@ -70,7 +66,7 @@ async def unusable_url(bench: SocketBench) -> None:
                 shown = shown.__cause__ or shown.__context__
 
 
-@_check
+@socket_check
 async def lost_before_an_answer(bench: SocketBench) -> None:
     """A connection reset or closed after the request and before an answer: it may have been processed, and was sent once."""
 
@@ -78,18 +74,8 @@ async def lost_before_an_answer(bench: SocketBench) -> None:
         await peer.request()
         await peer.reset()
 
-    async def close(peer: Peer) -> None:
-        await peer.request()
-
-    async def half_a_head(peer: Peer) -> None:
-        await peer.request()
-        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Le")
-
-    async def no_http(peer: Peer) -> None:
-        await peer.request()
-        await peer.send(b"SSH-2.0-OpenSSH_9.9\r\n\r\n")
-
-    for conversation in (reset, close, half_a_head, no_http):
+    half_a_head, no_http = sending(b"HTTP/1.1 200 OK\r\nContent-Le"), sending(b"SSH-2.0-OpenSSH_9.9\r\n\r\n")
+    for conversation in (reset, sending(), half_a_head, no_http):
         async with bench.listen(conversation) as site, bench.transport() as transport:
             for sent, (method, body) in enumerate(BODIES.items(), 1):
                 error = await failing(transport.send(request(site, method=method, body=body)), TransportError)
@@ -103,7 +89,7 @@ async def lost_before_an_answer(bench: SocketBench) -> None:
             upload.expect_closed()
 
 
-@_check
+@socket_check
 async def lost_on_a_kept_connection(bench: SocketBench) -> None:
     """A kept connection that the server cuts at the second request: whatever the verb, the request is on the wire once."""
 
@@ -123,7 +109,7 @@ async def lost_on_a_kept_connection(bench: SocketBench) -> None:
             expect(len(seconds) == 1, f"{method} was put on the wire {len(seconds)} times by one send")
 
 
-@_check
+@socket_check
 async def stale_kept_connection(bench: SocketBench) -> None:
     """A kept connection that the server closed while idle: one send is on the wire once at most, and says so truly."""
 
@@ -149,25 +135,16 @@ async def stale_kept_connection(bench: SocketBench) -> None:
             expect(count != -1 or seconds == 0, f"{method} is said never to have been sent, and it arrived")
 
 
-@_check
+@socket_check
 async def broken_body(bench: SocketBench) -> None:
     """An answer whose body breaks off (short of its length, between chunks, reset) was answered in part."""
-    head = b"HTTP/1.1 200 OK\r\n"
-
-    async def short(peer: Peer) -> None:
-        await peer.request()
-        await peer.send(head + b"Content-Length: 1000\r\n\r\n" + b"x" * 100)
-
-    async def cut_chunks(peer: Peer) -> None:
-        await peer.request()
-        await peer.send(head + b"Transfer-Encoding: chunked\r\n\r\n64\r\n" + b"x" * 100 + b"\r\n")
-
-    async def cut_in_a_chunk(peer: Peer) -> None:
-        await peer.request()
-        await peer.send(head + b"Transfer-Encoding: chunked\r\n\r\nffff\r\n" + b"x" * 100)
-
-    for conversation in (short, cut_chunks, cut_in_a_chunk):
-        async with bench.listen(conversation) as site, bench.transport() as transport:
+    bodies = {
+        "short": b"Content-Length: 1000\r\n\r\n" + b"x" * 100,
+        "between chunks": b"Transfer-Encoding: chunked\r\n\r\n64\r\n" + b"x" * 100 + b"\r\n",
+        "in a chunk": b"Transfer-Encoding: chunked\r\n\r\nffff\r\n" + b"x" * 100,
+    }
+    for body in bodies.values():
+        async with bench.listen(sending(b"HTTP/1.1 200 OK\r\n" + body)) as site, bench.transport() as transport:
             response = await transport.send(request(site))
             error = await failing(read(response), TransportError)
 
@@ -176,7 +153,7 @@ async def broken_body(bench: SocketBench) -> None:
             await site.wait_idle()
 
 
-@_check
+@socket_check
 async def reset_in_the_body(bench: SocketBench) -> None:
     """A reset between two pieces of a body was answered in part."""
     got_first = anyio.Event()
@@ -196,15 +173,10 @@ async def reset_in_the_body(bench: SocketBench) -> None:
         expect_failure(error, Delivery.ANSWERED, Phase.READ_BODY)
 
 
-@_check
+@socket_check
 async def silence_before_an_answer(bench: SocketBench) -> None:
     """A server that takes the request and says nothing: a timeout of the read, and it may have been processed."""
-
-    async def conversation(peer: Peer) -> None:
-        await peer.request()
-        await peer.wait_closed()
-
-    async with bench.listen(conversation) as site, bench.transport() as transport:
+    async with bench.listen(sending(waits=True)) as site, bench.transport() as transport:
 
         async def send(method: str, body: bytes | None) -> None:
             error = await failing(
@@ -221,16 +193,11 @@ async def silence_before_an_answer(bench: SocketBench) -> None:
             expect(sent == 1, f"a {method} that timed out was sent {sent} times")
 
 
-@_check
+@socket_check
 async def silence_in_the_body(bench: SocketBench) -> None:
     """A body that stops coming: a timeout, answered in part."""
-
-    async def conversation(peer: Peer) -> None:
-        await peer.request()
-        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + b"x" * 100)
-        await peer.wait_closed()
-
-    async with bench.listen(conversation) as site, bench.transport() as transport:
+    begun = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + b"x" * 100
+    async with bench.listen(sending(begun, waits=True)) as site, bench.transport() as transport:
         response = await transport.send(request(site, timeouts=SHORT_READ))
         error = await failing(read(response), TransportTimeoutError)
 
@@ -239,7 +206,7 @@ async def silence_in_the_body(bench: SocketBench) -> None:
         await _left(site)
 
 
-@_check
+@socket_check
 async def slow_but_steady(bench: SocketBench) -> None:
     """The read timeout is for silence: a body that takes longer in all, and never pauses as long, arrives."""
 
@@ -257,7 +224,7 @@ async def slow_but_steady(bench: SocketBench) -> None:
         expect(content == b"x" * 8, "a slow body did not arrive whole")
 
 
-@_check
+@socket_check
 async def silence_while_connecting(bench: SocketBench) -> None:
     """A handshake that nobody answers: a timeout of the connection, and nothing was sent."""
     async with bench.listen(Peer.wait_closed) as site, bench.transport() as transport:
@@ -275,7 +242,7 @@ async def silence_while_connecting(bench: SocketBench) -> None:
         await _left(site)
 
 
-@_check
+@socket_check
 async def no_free_connection(bench: SocketBench) -> None:
     """Waiting in vain for one of ``max_connections`` is a timeout of the connection; the next request gets one."""
     release = anyio.Event()
@@ -299,7 +266,7 @@ async def no_free_connection(bench: SocketBench) -> None:
         await expect_alive(transport, site)
 
 
-@_check
+@socket_check
 async def upload_that_nobody_reads(bench: SocketBench) -> None:
     """An upload that the server stops reading: a timeout, the generator is asked for no more than buffers hold, and closed."""
 
@@ -318,7 +285,7 @@ async def upload_that_nobody_reads(bench: SocketBench) -> None:
         upload.expect_closed()
 
 
-@_check
+@socket_check
 async def upload_cut_off(bench: SocketBench) -> None:
     """An upload that the server cuts in the middle may have been processed, and the generator is closed."""
 
@@ -335,7 +302,7 @@ async def upload_cut_off(bench: SocketBench) -> None:
         upload.expect_closed()
 
 
-@_check
+@socket_check
 async def answer_before_the_upload_ended(bench: SocketBench) -> None:
     """A server that answers early and closes: its answer comes out, or a failure that may have been processed; nothing stays open."""
 
@@ -361,7 +328,7 @@ async def answer_before_the_upload_ended(bench: SocketBench) -> None:
         await expect_alive(transport, site)
 
 
-@_check
+@socket_check
 async def body_of_another_length(bench: SocketBench) -> None:
     """A streamed body that gives more or less than it declares is a `TransportError`; the server never gets a whole request."""
     async with bench.listen(_alive) as site, bench.transport() as transport:

@@ -16,14 +16,10 @@ import anyio.lowlevel
 import attrs
 
 from mux_async.errors import Delivery, TransportError, TransportTimeoutError
-from mux_async.testing._bench import PATIENCE, Check, SocketBench, Upload, collect, exchange, expect, request
+from mux_async.testing._bench import PATIENCE, SocketBench, Upload, exchange, expect, request, socket_check
 from mux_async.testing._checks_tls import make_certificates
 from mux_async.testing.loopback import Peer, Received, Reply, Site
 from mux_async.transport import Body, Transport
-
-KEPT_CHECKS: list[Check] = []
-
-_check = collect(KEPT_CHECKS, needs_sockets=True)
 
 _WHOLE_STRAYS = {
     "a refusal": b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
@@ -106,7 +102,7 @@ async def _turn() -> None:
         await anyio.lowlevel.checkpoint()
 
 
-@_check
+@socket_check
 async def stray_answer_with_an_answer(bench: SocketBench) -> None:
     """What arrives together with an answer, after its end, is no answer to the next request."""
     for name, stray in _WHOLE_STRAYS.items():
@@ -118,7 +114,7 @@ async def stray_answer_with_an_answer(bench: SocketBench) -> None:
             expect(talk.site.connections > 1, f"a connection with {name} on it was used again")
 
 
-@_check
+@socket_check
 async def stray_answer_while_idle(bench: SocketBench) -> None:
     """What arrives on an idle connection is no answer to the next request, which goes out on another connection."""
     for stray in _STRAYS.values():
@@ -130,7 +126,7 @@ async def stray_answer_while_idle(bench: SocketBench) -> None:
                 await talk.send(what)
 
 
-@_check
+@socket_check
 async def stray_answer_not_read_yet(bench: SocketBench) -> None:
     """The same, when the event loop had no time to read it: it is seen before the request is written."""
     for stray in _STRAYS.values():
@@ -141,7 +137,7 @@ async def stray_answer_not_read_yet(bench: SocketBench) -> None:
                 await talk.send(what)
 
 
-@_check
+@socket_check
 async def stray_answer_over_tls(bench: SocketBench) -> None:
     """What arrives on an idle connection with TLS is no answer to the next request; without that, the connection is kept."""
     tls = make_certificates("127.0.0.1")
@@ -163,7 +159,7 @@ async def stray_answer_over_tls(bench: SocketBench) -> None:
             expect(talk.site.connections == before, "a connection with TLS is not used again, though nothing came unasked")
 
 
-@_check
+@socket_check
 async def stray_answer_while_the_body_is_waited_for(bench: SocketBench) -> None:
     """What arrives before the first byte of a request was written is no answer to it: the request may fail, as never sent."""
     for stray in (_STRAYS["a refusal"], _STRAYS["an answer"], _STRAYS["half a head"]):
@@ -194,7 +190,7 @@ async def stray_answer_while_the_body_is_waited_for(bench: SocketBench) -> None:
                 await talk.send("a small body")
 
 
-@_check
+@socket_check
 async def closed_while_idle(bench: SocketBench) -> None:
     """A request goes out on another connection when the server ended the idle one, whether the event loop saw that or not."""
     for tls in (None, make_certificates("127.0.0.1")):
@@ -210,7 +206,7 @@ async def closed_while_idle(bench: SocketBench) -> None:
                 await talk.send(what)
 
 
-@_check
+@socket_check
 async def closed_after_each_answer(bench: SocketBench) -> None:
     """Against a server that closes after each answer and does not say so, every request is answered."""
     async with _talk(bench, closes=True) as talk:
@@ -221,7 +217,7 @@ async def closed_after_each_answer(bench: SocketBench) -> None:
         expect(talk.site.connections == 60, f"60 requests made {talk.site.connections} connections")
 
 
-@_check
+@socket_check
 async def late_answer_after_a_cancel(bench: SocketBench) -> None:
     """The answer to a cancelled request, whole or begun, is given to nobody else: its connection is not used again."""
     for what in _REQUESTS:
@@ -262,7 +258,7 @@ async def late_answer_after_a_cancel(bench: SocketBench) -> None:
                     await talk.send(other)
 
 
-@_check
+@socket_check
 async def switching_protocols(bench: SocketBench) -> None:
     """A 101 is final, other than the rest of 1xx: it comes out, or as a failure, at once; and its connection is not used again."""
 

@@ -9,12 +9,8 @@ from contextlib import contextmanager
 import anyio
 
 from mux_async.errors import Delivery, TransportError
-from mux_async.testing._bench import PATIENCE, Check, SocketBench, collect, expect, read, request
+from mux_async.testing._bench import PATIENCE, SocketBench, expect, read, request, socket_check
 from mux_async.testing.loopback import Peer
-
-MALFORMED_CHECKS: list[Check] = []
-
-_check = collect(MALFORMED_CHECKS, needs_sockets=True)
 
 _MARK = "cAnArY"
 _OK = b"HTTP/1.1 200 OK\r\n"
@@ -42,7 +38,7 @@ def _parts(mark: bytes) -> dict[str, tuple[bytes, bytes]]:
     }
 
 
-@_check
+@socket_check
 async def malformed_answer(bench: SocketBench) -> None:
     """Bytes of an answer that is not HTTP are in no message, no cause or context of the error, and no log record at any level."""
     for what, (head, rest) in _parts(_MARK.encode()).items():

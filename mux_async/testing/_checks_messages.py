@@ -9,18 +9,13 @@ from collections.abc import Callable
 import anyio
 
 from mux_async.errors import TransportClosedError
-from mux_async.testing._bench import Bench, Check, Upload, collect, exchange, expect, expect_alive, failing, read, request
+from mux_async.testing._bench import Bench, Upload, exchange, expect, expect_alive, failing, message_check, read, request
 from mux_async.testing.loopback import Received, Reply, always
-
-MESSAGE_CHECKS: list[Check] = []
-
-_check = collect(MESSAGE_CHECKS, needs_sockets=False)
-
 
 _alive = always(Reply(body=b"alive"))
 
 
-@_check
+@message_check
 async def status_and_headers(bench: Bench) -> None:
     """Any status is an answer, with its headers as they came: in order, repeated, found in any case."""
     statuses = [200, 201, 400, 401, 404, 412, 429, 500, 503]
@@ -35,7 +30,7 @@ async def status_and_headers(bench: Bench) -> None:
             expect(response.headers.getall("X-Part") == ["one", "two"], "a repeated header lost a value, or its order")
 
 
-@_check
+@message_check
 async def empty_body(bench: Bench) -> None:
     """A body of no bytes, and an answer that can have none, end at once without a piece."""
     for reply in (Reply(200), Reply(204), Reply(200, (), [])):
@@ -46,7 +41,7 @@ async def empty_body(bench: Bench) -> None:
             expect(content == b"", "bytes came out of an empty body")
 
 
-@_check
+@message_check
 async def large_body(bench: Bench) -> None:
     """A body of five megabytes arrives byte for byte, with its length known before or not."""
     content = bytes(range(256)) * 20_000
@@ -58,7 +53,7 @@ async def large_body(bench: Bench) -> None:
             expect(received == content, f"{len(content)} bytes were sent and {len(received)} arrived, or others")
 
 
-@_check
+@message_check
 async def body_taken_whole(bench: Bench) -> None:
     """Where bodies can be taken whole (`WholeBody`), it is all of them or nothing yet, and the transport serves on."""
     for size in (0, 1000, 3_000_000):
@@ -74,7 +69,7 @@ async def body_taken_whole(bench: Bench) -> None:
                 expect(received == content, f"a body of {size} bytes was taken whole as {len(received)} bytes, or others")
 
 
-@_check
+@message_check
 async def request_methods(bench: Bench) -> None:
     """Every method is sent as it is, and an answer to HEAD has headers and no body."""
     async with bench.serve(_alive) as site, bench.transport() as transport:
@@ -85,7 +80,7 @@ async def request_methods(bench: Bench) -> None:
             expect(content == (b"" if method == "HEAD" else b"alive"), f"the body of an answer to {method} is wrong")
 
 
-@_check
+@message_check
 async def request_body_of_bytes(bench: Bench) -> None:
     """Bytes are sent with their length, however many there are."""
     async with bench.serve(_alive) as site, bench.transport() as transport:
@@ -98,7 +93,7 @@ async def request_body_of_bytes(bench: Bench) -> None:
             expect(received.headers.get("Content-Length") == str(size), "Content-Length is wrong")
 
 
-@_check
+@message_check
 async def request_without_body(bench: Bench) -> None:
     """No body means no bytes, no chunked encoding, and a length of 0 or none at all."""
     async with bench.serve(_alive) as site, bench.transport() as transport:
@@ -111,7 +106,7 @@ async def request_without_body(bench: Bench) -> None:
             expect("Content-Type" not in headers, f"{method} without a body was given a Content-Type")
 
 
-@_check
+@message_check
 async def streamed_body_with_length(bench: Bench) -> None:
     """A stream of known length is sent with ``Content-Length``, and its generator is closed."""
     upload = Upload(5, 40_000, length=200_000)
@@ -125,7 +120,7 @@ async def streamed_body_with_length(bench: Bench) -> None:
         upload.expect_closed()
 
 
-@_check
+@message_check
 async def streamed_body_without_length(bench: Bench) -> None:
     """A stream of unknown length is sent chunked, an empty one too, and its generator is closed."""
     for upload in (Upload(5, 40_000), Upload(0)):
@@ -138,7 +133,7 @@ async def streamed_body_without_length(bench: Bench) -> None:
             upload.expect_closed()
 
 
-@_check
+@message_check
 async def error_of_the_body_itself(bench: Bench) -> None:
     """What the caller's generator raises reaches the caller untouched; nothing is left open, and the next request works."""
     async with bench.serve(_alive) as site, bench.transport() as transport:
@@ -152,7 +147,7 @@ async def error_of_the_body_itself(bench: Bench) -> None:
         await expect_alive(transport, site)
 
 
-@_check
+@message_check
 async def url_as_it_stands(bench: Bench) -> None:
     """The URL is sent character by character: nothing is decoded, quoted again, sorted or collapsed."""
     targets = [
@@ -168,7 +163,7 @@ async def url_as_it_stands(bench: Bench) -> None:
             expect(site.requests[-1].target == target, f"{target!r} was sent as {site.requests[-1].target!r}")
 
 
-@_check
+@message_check
 async def headers_as_given(bench: Bench) -> None:
     """The headers of the request are sent, and no others but those that frame the message and name the host."""
     allowed = {"host", "content-length", "transfer-encoding", "connection", "keep-alive"}
@@ -189,7 +184,7 @@ async def headers_as_given(bench: Bench) -> None:
             expect(not added, f"headers were added behind the caller's back: {sorted(added)}")
 
 
-@_check
+@message_check
 async def redirect_without_location(bench: Bench) -> None:
     """A 308 without ``Location`` (how a resumable upload says "go on") is an answer like any other."""
     reply = Reply(308, [("Range", "bytes=0-262143")])
@@ -200,7 +195,7 @@ async def redirect_without_location(bench: Bench) -> None:
         expect(response.headers.get("Range") == "bytes=0-262143", "the Range header was lost")
 
 
-@_check
+@message_check
 async def redirect_to_another_host(bench: Bench) -> None:
     """No redirect is followed, so that no credentials reach a host they were not meant for."""
     async with bench.serve(_alive) as other:
@@ -216,7 +211,7 @@ async def redirect_to_another_host(bench: Bench) -> None:
         expect(not other.requests, "a redirect to another host was followed")
 
 
-@_check
+@message_check
 async def compressed_body(bench: Bench) -> None:
     """A compressed body comes out compressed, with the header that says so: even one that would unpack to thirty megabytes."""
     for size in (100, 30_000_000):
@@ -234,7 +229,7 @@ def _packed(size: int) -> bytes:
     return gzip.compress(bytes(size), mtime=0)
 
 
-@_check
+@message_check
 async def no_cookies(bench: Bench) -> None:
     """A cookie that a server sets is shown in the answer's headers and never sent back."""
     reply = Reply(200, [("Set-Cookie", "session=1; Path=/"), ("Set-Cookie", "b=2")], b"")
@@ -246,7 +241,7 @@ async def no_cookies(bench: Bench) -> None:
         expect("Cookie" not in site.requests[-1].headers, "a cookie was kept and sent")
 
 
-@_check
+@message_check
 async def many_at_once(bench: Bench) -> None:
     """Requests at the same time do not mix: each gets the answer to itself."""
     wrong: list[str] = []
@@ -264,7 +259,7 @@ async def many_at_once(bench: Bench) -> None:
     expect(not wrong, f"answers were mixed up: {wrong}")
 
 
-@_check
+@message_check
 async def body_closed(bench: Bench) -> None:
     """A body may be closed unread, in the middle, after its end, and again; the next request works."""
     content = b"z" * 300_000
@@ -288,7 +283,7 @@ async def body_closed(bench: Bench) -> None:
         await expect_alive(transport, site)
 
 
-@_check
+@message_check
 async def closed_twice(bench: Bench) -> None:
     """``aclose`` may be called again, and on a transport that was never used."""
     async with bench.serve(_alive) as site:
@@ -301,7 +296,7 @@ async def closed_twice(bench: Bench) -> None:
             await transport.aclose()
 
 
-@_check
+@message_check
 async def used_after_closing(bench: Bench) -> None:
     """After ``aclose`` a request is refused by `TransportClosedError`, and nothing is sent."""
     upload = Upload()
@@ -313,7 +308,7 @@ async def used_after_closing(bench: Bench) -> None:
         upload.expect_closed()
 
 
-@_check
+@message_check
 async def response_read_once(bench: Bench) -> None:
     """Reading in two goes, with a pause between, gives the body once and whole."""
     content = bytes(range(256)) * 2000

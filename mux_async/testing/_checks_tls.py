@@ -5,17 +5,22 @@ from __future__ import annotations
 import ssl
 
 from mux_async.errors import ConnectError, Delivery, Phase
-from mux_async.testing._bench import BODIES, Check, SocketBench, collect, expect, expect_alive, expect_failure, failing, request
+from mux_async.testing._bench import (
+    BODIES,
+    SocketBench,
+    expect,
+    expect_alive,
+    expect_failure,
+    failing,
+    request,
+    socket_check,
+)
 from mux_async.testing.loopback import Peer, Reply, Site, always, talk
-
-TLS_CHECKS: list[Check] = []
-
-_check = collect(TLS_CHECKS, needs_sockets=True)
 
 _alive = talk(always(Reply(body=b"alive")))
 
 
-@_check
+@socket_check
 async def untrusted_certificate(bench: SocketBench) -> None:
     """A certificate that is not trusted, or is for another name, is a permanent `ConnectError`; the right one is asked for once."""
     trusted, server = make_certificates("127.0.0.1")
@@ -33,7 +38,7 @@ async def untrusted_certificate(bench: SocketBench) -> None:
         expect(site.connections == 1, "a TLS connection was not used again")
 
 
-@_check
+@socket_check
 async def no_tls_at_the_other_end(bench: SocketBench) -> None:
     """A server that closes, or talks plain HTTP, in the handshake is a `ConnectError`."""
 

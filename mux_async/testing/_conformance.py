@@ -5,28 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, cast
 
+from mux_async.testing import (
+    _checks_bounds,
+    _checks_connections,
+    _checks_faults,
+    _checks_kept,
+    _checks_malformed,
+    _checks_messages,
+    _checks_tls,
+)
 from mux_async.testing._bench import Check, ConformanceError, Connect, InProcessBench, SocketBench
-from mux_async.testing._checks_bounds import BOUND_CHECKS
-from mux_async.testing._checks_connections import CONNECTION_CHECKS
-from mux_async.testing._checks_faults import FAULT_CHECKS
-from mux_async.testing._checks_kept import KEPT_CHECKS
-from mux_async.testing._checks_malformed import MALFORMED_CHECKS
-from mux_async.testing._checks_messages import MESSAGE_CHECKS
-from mux_async.testing._checks_tls import TLS_CHECKS
 from mux_async.transport import TransportFactory
 
-CHECKS: Final[Sequence[Check]] = (
-    *MESSAGE_CHECKS,
-    *FAULT_CHECKS,
-    *TLS_CHECKS,
-    *CONNECTION_CHECKS,
-    *KEPT_CHECKS,
-    *MALFORMED_CHECKS,
-    *BOUND_CHECKS,
+_MODULES: Final = (
+    _checks_messages,
+    _checks_faults,
+    _checks_tls,
+    _checks_connections,
+    _checks_kept,
+    _checks_malformed,
+    _checks_bounds,
 )
+CHECKS: Final[Sequence[Check]] = tuple(each for module in _MODULES for each in vars(module).values() if isinstance(each, Check))
 """Everything that is expected of a transport; ``str(check)`` is a name to parametrise tests with."""
 
-IN_PROCESS_CHECKS: Final[Sequence[Check]] = tuple(MESSAGE_CHECKS)
+IN_PROCESS_CHECKS: Final[Sequence[Check]] = tuple(each for each in CHECKS if not each.needs_sockets)
 """What is expected of a transport that answers without a network."""
 
 

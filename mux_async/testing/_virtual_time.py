@@ -15,14 +15,11 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import TYPE_CHECKING, Any, TypeVarTuple
+from typing import Any, TypeVarTuple
 
 import anyio.to_thread
-
-if TYPE_CHECKING:
-    from _typeshed import FileDescriptorLike
 
 Ts = TypeVarTuple("Ts")
 
@@ -33,7 +30,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._now = 0.0
         self._working = 0
-        super().__init__(_JumpingSelector(selectors.DefaultSelector(), self._is_waiting_for_time, self._advance))
+        super().__init__(_JumpingSelector(self._is_waiting_for_time, self._advance))
 
     def time(self) -> float:
         """Return seconds since the loop was made, all of them virtual."""
@@ -43,7 +40,11 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         """Call *func* in a thread; the clock stands still until it has returned."""
         future = super().run_in_executor(executor, func, *args)
         self._working += 1
-        future.add_done_callback(self._work_done)
+
+        def done(_: object) -> None:
+            self._working -= 1
+
+        future.add_done_callback(done)
         return future
 
     async def shutdown_default_executor(self, *args: Any) -> None:
@@ -53,9 +54,6 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
             await super().shutdown_default_executor(*args)
         finally:
             self._working -= 1
-
-    def _work_done(self, _future: asyncio.Future[Any]) -> None:
-        self._working -= 1
 
     def _is_waiting_for_time(self) -> bool:
         return not self._working and not _busy_threads()
@@ -78,40 +76,23 @@ def _busy_threads() -> float:
             sniffio.current_async_library_cvar.reset(token)
 
 
-class _JumpingSelector(selectors.BaseSelector):
-    """Asks the real one for events, and where it would wait for a timer, moves the clock."""
+class _JumpingSelector(selectors.DefaultSelector):
+    """Where it would wait for a timer, it moves the clock."""
 
-    def __init__(
-        self, real: selectors.BaseSelector, is_waiting_for_time: Callable[[], bool], advance: Callable[[float], None]
-    ) -> None:
-        self._real = real
+    def __init__(self, is_waiting_for_time: Callable[[], bool], advance: Callable[[float], None]) -> None:
+        super().__init__()
         self._is_waiting_for_time = is_waiting_for_time
         self._advance = advance
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        events = self._real.select(0)
+        events = super().select(0)
         if events or (timeout is not None and timeout <= 0):
             return events
         # One descriptor is always there: the pipe by which threads and signals wake the loop.
-        if timeout is None or len(self._real.get_map()) > 1 or not self._is_waiting_for_time():
-            return self._real.select(None)
+        if timeout is None or len(self.get_map()) > 1 or not self._is_waiting_for_time():
+            return super().select(None)
         self._advance(timeout)
         return []
-
-    def register(self, fileobj: FileDescriptorLike, events: int, data: Any = None) -> selectors.SelectorKey:
-        return self._real.register(fileobj, events, data)
-
-    def unregister(self, fileobj: FileDescriptorLike) -> selectors.SelectorKey:
-        return self._real.unregister(fileobj)
-
-    def modify(self, fileobj: FileDescriptorLike, events: int, data: Any = None) -> selectors.SelectorKey:
-        return self._real.modify(fileobj, events, data)
-
-    def get_map(self) -> Mapping[FileDescriptorLike, selectors.SelectorKey]:
-        return self._real.get_map()
-
-    def close(self) -> None:
-        self._real.close()
 
 
 def virtual_trio_options() -> dict[str, Any]:
@@ -141,12 +122,7 @@ def _is_busy() -> bool:
 
     if trio.to_thread.current_default_thread_limiter().borrowed_tokens:
         return True
-    io: Any = trio.lowlevel.current_statistics().io_statistics
-    if io.backend == "epoll":
-        waiting = io.tasks_waiting_read + io.tasks_waiting_write
-    elif io.backend == "kqueue":
-        waiting = io.tasks_waiting
-    else:
-        waiting = io.tasks_waiting_read + io.tasks_waiting_write + io.tasks_waiting_overlapped
-    # One task always waits: trio's own, for other threads and signals.
-    return bool(waiting > 1)
+    io = trio.lowlevel.current_statistics().io_statistics
+    # Names on kqueue; epoll and Windows; Windows. One task always waits: trio's own, for other threads and signals.
+    names = ("tasks_waiting", "tasks_waiting_read", "tasks_waiting_write", "tasks_waiting_overlapped")
+    return sum(getattr(io, name, 0) for name in names) > 1

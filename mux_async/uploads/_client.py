@@ -373,11 +373,7 @@ def _is_url(text: str) -> bool:
 
 
 def is_settled(upload: Upload) -> bool:
-    """Return whether *upload* has become an asset; ``False`` while it waits for bytes.
-
-    Raises:
-        UploadError: It failed, was cancelled or expired.
-    """
+    """Return whether *upload* has become an asset; ``False`` while it waits for bytes. Raises `UploadError` if it never will."""
     if upload.status in {"errored", "cancelled", "timed_out"}:
         raise UploadError(
             f"upload {upload.id!r} is {upload.status}; start a new one", upload_id=upload.id, sent=0, resumable=False

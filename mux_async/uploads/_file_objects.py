@@ -33,22 +33,14 @@ _POLL_TIMEOUT = 1.0
 
 
 class FileObject:
-    """Calls the methods of a file, plain or asynchronous.
-
-    Args:
-        file: Has ``read(size)``, and possibly ``seek``, ``tell`` and ``fileno``; plain or asynchronous.
-        read: Its method that takes a number of bytes.
-        no_data_timeout: See `NO_DATA_TIMEOUT`.
-
-    Attributes:
-        is_async: Whether its ``read`` must be awaited.
-    """
+    """Calls the methods of a file, plain or asynchronous: *read*, which takes a number of bytes, ``seek``, ``tell`` and ``fileno``."""
 
     def __init__(self, file: object, read: Callable[[int], Any], *, no_data_timeout: float = NO_DATA_TIMEOUT) -> None:
         self._file: Any = file
         self._read = read
         self._no_data_timeout = no_data_timeout
         self.is_async = inspect.iscoroutinefunction(read)
+        """Whether *read* must be awaited."""
         self._waited = 0.0
         self._pause = _MIN_PAUSE
 
@@ -67,23 +59,14 @@ class FileObject:
         await self._call(self._file.seek, *((position,) if whence == io.SEEK_SET else (position, whence)))
 
     async def atell(self) -> int:
-        """Return the position.
-
-        Raises:
-            TypeError: The file does not return one.
-        """
+        """Return the position. Raises `TypeError` if the file does not return one."""
         position = await self._call(self._file.tell)
         if not isinstance(position, int):
             raise TypeError(f"tell() returned {type(position).__name__}")
         return position
 
     async def aread(self, size: int, *, may_abandon: bool = False) -> bytes:
-        """Same as `read`. Awaits the file's method, or calls it in a thread.
-
-        Args:
-            size: As for `read`.
-            may_abandon: Whether cancellation leaves a thread that waits in ``read`` behind.
-        """
+        """Same as `read`, awaited or in a thread. With *may_abandon* cancellation leaves a thread that waits in ``read`` behind."""
         while True:
             found: object
             if self.is_async:
@@ -155,11 +138,7 @@ async def _in_thread(method: Callable[..., object], *args: object, may_abandon: 
 class FileObjectReader(Reader):
     """A file that the caller opened, from its current position to its end. It is not closed.
 
-    The first `prepare` decides whether the file can seek (`SeekableReader`) or is read once (`StreamReader`).
-
-    Args:
-        file: The file.
-        length: Size in bytes, for a file that is read once.
+    The first `prepare` decides whether the file can seek (`SeekableReader`) or is read once (`StreamReader`, with *length*).
     """
 
     label = "the file"
@@ -228,11 +207,7 @@ class FileObjectReader(Reader):
         return SeekableReader(file, start, end)
 
     async def _bounds(self) -> tuple[int, int] | None:
-        """Return the file's position and its end; ``None`` if it cannot seek. Its position is unchanged then.
-
-        Raises:
-            InvalidRequestError: It went to its end and cannot seek back.
-        """
+        """Return the file's position and its end; ``None`` if it cannot seek. Its position is unchanged then, or an error is raised."""
         file = self._file
         if not await file.can_seek():
             return None

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
+import attrs
 from anyio.abc import TaskGroup
 
 from mux_async.uploads._reader import Reader
@@ -62,39 +63,30 @@ _SLOW, _FAST = 0.5, 0.1
 progress should be reported several times a second; on a fast one the event loop should have few iterations."""
 
 
+@attrs.define(eq=False)
 class _PendingRead:
     """A piece that a thread is reading or has read."""
 
-    def __init__(self) -> None:
-        self.done = anyio.Event()
-        self.data: bytes | memoryview = b""
-        self.error: Exception | None = None
+    done: anyio.Event = attrs.field(factory=anyio.Event)
+    data: bytes | memoryview = b""
+    error: Exception | None = None
 
 
+@attrs.define(eq=False)
 class ReadAhead:
-    """Yields a range of a source piece by piece.
+    """Yields a range of a source piece by piece."""
 
-    Args:
-        reader: The source.
-        scheduler: Sets the size of pieces and limits the number of threads.
-        tasks: Runs the reads.
-        checksums: Updated with every piece, in order; ``None`` if no checksum is needed.
-    """
-
-    def __init__(self, reader: Reader, scheduler: UploadScheduler, tasks: TaskGroup, checksums: Checksums | None) -> None:
-        self._reader = reader
-        self._scheduler = scheduler
-        self.tasks = tasks
-        self._checksums = checksums
-        self._running: _PendingRead | None = None
-        self._piece_size = FIRST_PIECE_SIZE
+    _reader: Reader
+    _scheduler: UploadScheduler
+    tasks: TaskGroup
+    """Runs the reads."""
+    _checksums: Checksums | None
+    """Updated with every piece, in order."""
+    _running: _PendingRead | None = None
+    _piece_size: int = FIRST_PIECE_SIZE
 
     async def pieces(self, first: int, end: int) -> AsyncGenerator[bytes | memoryview, None]:
-        """Yield the bytes from *first* up to, but not including, *end*.
-
-        Raises:
-            UploadError: The source has changed, or cannot be read.
-        """
+        """Yield the bytes from *first* up to, but not including, *end*. Raises the errors of `Reader.read_blocking`."""
         if self._running is not None:
             await self._running.done.wait()  # of a cancelled chunk: only one thread reads a source at a time
         offset = first

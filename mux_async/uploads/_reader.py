@@ -95,11 +95,7 @@ def empty_source_error(label: str) -> InvalidRequestError:
 
 
 def read_at(file: Seekable, position: int, length: int, label: str) -> bytes:
-    """Read *length* bytes from *position*, or up to the end.
-
-    Raises:
-        UploadError: The disk failed, or the file was closed.
-    """
+    """Read *length* bytes from *position*, or up to the end. Raises `UploadError` if that fails."""
     try:
         file.seek(position)
         return _read_fully(file, length)

@@ -19,27 +19,12 @@ from mux_async.errors import InvalidRequestError, MissingExtraError, UploadError
 from mux_async.uploads._file_objects import FileObject
 from mux_async.uploads._reader import Reader, changed_error, empty_source_error, read_at, source_error
 
-_VERSION_FIELDS = frozenset(
-    {
-        "checksum",
-        "content-md5",
-        "crc32c",
-        "created",
-        "digest",
-        "etag",
-        "generation",
-        "ino",
-        "last-modified",
-        "last_modified",
-        "lastmodified",
-        "md5hash",
-        "modified",
-        "mtime",
-        "size",
-        "updated",
-        "versionid",
-    }
-)
+# fmt: off
+_VERSION_FIELDS = frozenset([
+    "checksum", "content-md5", "crc32c", "created", "digest", "etag", "generation", "ino", "last-modified", "last_modified",
+    "lastmodified", "md5hash", "modified", "mtime", "size", "updated", "versionid",
+])
+# fmt: on
 """Metadata that changes with a file's bytes, as stores name it, in lower case. The time of the last access is not among it."""
 
 
@@ -77,10 +62,7 @@ class RemoteReader(Reader):
         except UploadError:
             raise
         except Exception as error:  # noqa: BLE001 - every store has its own errors
-            raise source_error(
-                f"{self.label} could not be read at byte {offset} ({type(error).__name__}); check that it can be reached, then resume",
-                resumable=True,
-            ) from self._safe_cause(error)
+            self._interrupt(f"read at byte {offset}", error)
         if len(data) < length:
             raise source_error(f"{self.label} ended {length - len(data)} bytes early at byte {offset}; upload it again")
         return data
@@ -120,23 +102,22 @@ class RemoteReader(Reader):
     def _refuse(self, error: Exception) -> NoReturn:
         if isinstance(error, ImportError):
             raise InvalidRequestError(f"{self.label} cannot be read: {error}") from error
-        what = type(error).__name__
-        raise InvalidRequestError(f"{self.label} cannot be read ({what}): check its URL and your access") from self._safe_cause(
-            error
-        )
+        message = f"{self.label} cannot be read ({type(error).__name__}): check its URL and your access"
+        raise InvalidRequestError(message) from self._safe_cause(error)
 
     def _fetch_info(self) -> Mapping[str, Any]:
         try:
             self._system.invalidate_cache()
             found: Mapping[str, Any] = self._system.info(self._path)
+            return found
         except FileNotFoundError:
             return {}
         except Exception as error:  # noqa: BLE001
-            raise source_error(
-                f"{self.label} could not be checked for changes ({type(error).__name__}); check that it can be reached, then resume",
-                resumable=True,
-            ) from self._safe_cause(error)
-        return found
+            self._interrupt("checked for changes", error)
+
+    def _interrupt(self, what: str, error: Exception) -> NoReturn:
+        message = f"{self.label} could not be {what} ({type(error).__name__}); check that it can be reached, then resume"
+        raise source_error(message, resumable=True) from self._safe_cause(error)
 
     def _safe_cause(self, error: Exception) -> Exception | None:
         """Return *error* unless its text has the full address, which may hold a signature or a password."""

@@ -89,25 +89,15 @@ class UploadGoneError(UploadError):
 
 @attrs.define
 class UploadRun:
-    """One run of one upload.
-
-    Args:
-        transport: Of the running event loop.
-        url: The session.
-        reader: The bytes.
-        random: Source of jitter.
-        upload_id: For errors; ``None`` if not known.
-        on_progress: Called as bytes are sent.
-        timeouts: For one request, in seconds.
-        max_failures: See `UploadMachine`.
-        scheduler: Shared with the client's other uploads; the caller holds one of its slots.
-    """
+    """One run of one upload. The caller holds a slot of the scheduler."""
 
     transport: Transport
     url: Secret
     reader: Reader
     random: Random
+    """Source of jitter."""
     upload_id: str | None = None
+    """For errors; ``None`` if not known."""
     on_progress: ProgressCallback | None = None
     timeouts: Timeouts = _TIMEOUTS
     max_failures: int = 10
@@ -120,15 +110,7 @@ class UploadRun:
     _checksums: Checksums | None = attrs.field(init=False, default=None)
 
     async def run(self, state: UploadState | None = None) -> UploadReport:
-        """Send everything that the server does not hold yet.
-
-        Args:
-            state: Progress of an earlier run; ``None`` for a session to which nothing was sent.
-
-        Raises:
-            UploadError: Sending failed; ``resumable`` says whether the same session can be resumed later.
-            InvalidRequestError: The source is unreadable, empty, or its size differs from *state*.
-        """
+        """Send everything that the server does not hold yet. *state* is the progress of an earlier run."""
         started = anyio.current_time()
         size = 0
         failure: Exception | None = None
@@ -192,8 +174,7 @@ class UploadRun:
     async def _check_source(self, state: UploadState, ahead: ReadAhead) -> int | None:
         """Compare the source with the one that an earlier run sent, as far as *state* describes it.
 
-        Returns:
-            How many bytes at the beginning are known to be the same; ``None`` if the source has not changed.
+        Returns how many bytes at the beginning are known to be the same; ``None`` if the source has not changed.
         """
         if state.crc is not None and state.offset:
             checksums = Checksums()
@@ -209,13 +190,11 @@ class UploadRun:
         return state.offset if state.crc is not None else 0
 
     def _changed_source_error(self, held: int) -> UploadError:
-        return UploadError(
+        message = (
             f"{self.reader.label} has changed since its upload began, and the server holds {held} bytes of it that may be different;"
-            " start a new upload",
-            upload_id=self.upload_id,
-            sent=held,
-            resumable=False,
+            " start a new upload"
         )
+        return UploadError(message, upload_id=self.upload_id, sent=held, resumable=False)
 
     async def _perform(self, action: SendChunk | QueryOffset, ahead: ReadAhead) -> ResponseReceived:
         body: Body | bytes = b""
@@ -248,10 +227,7 @@ class UploadRun:
         return response
 
     async def _send_once(self) -> int:
-        """Send a stream of unknown length in one request.
-
-        It cannot be resumed: the source cannot be read again, and without a length the server cannot be asked for its offset.
-        """
+        """Send a stream of unknown length in one request. Without a length, the server cannot be asked for its offset."""
         try:
             response = await self._send(Body(self._stream_body), {})
         except TransportError as error:
@@ -320,28 +296,16 @@ class UploadRun:
 
     def _error(self, failed: UploadFailed) -> UploadError:
         held = self._held
-        if failed.is_gone:
-            advice = "start a new upload"
-        elif failed.is_resumable:
-            advice = "resume it when the network is back"
-        else:
-            advice = "it cannot be resumed"
+        advice = "resume it when the network is back" if failed.is_resumable else "it cannot be resumed"
         of = f" of upload {self.upload_id!r}" if self.upload_id is not None else ""
-        kind = UploadGoneError if failed.is_gone else UploadError
-        return kind(
-            f"sending {self.reader.label}{of} stopped at {held} of {self.reader.size} bytes: {failed.reason}; {advice}",
-            upload_id=self.upload_id,
-            sent=held,
-            resumable=failed.is_resumable,
-        )
+        message = f"sending {self.reader.label}{of} stopped at {held} of {self.reader.size} bytes: {failed.reason}; "
+        if failed.is_gone:
+            return UploadGoneError(f"{message}start a new upload", upload_id=self.upload_id, sent=held, resumable=False)
+        return UploadError(f"{message}{advice}", upload_id=self.upload_id, sent=held, resumable=failed.is_resumable)
 
     def _stream_error(self, reason: str) -> UploadError:
-        return UploadError(
-            f"sending {self.reader.label} stopped: {reason}; a stream of unknown length cannot be resumed, so start a new upload",
-            upload_id=self.upload_id,
-            sent=0,
-            resumable=False,
-        )
+        message = f"sending {self.reader.label} stopped: {reason}; a stream of unknown length cannot be resumed, so start a new upload"
+        return UploadError(message, upload_id=self.upload_id, sent=0, resumable=False)
 
 
 async def _discard(response: HttpResponse) -> None:

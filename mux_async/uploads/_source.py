@@ -67,14 +67,8 @@ _ITERATORS = ("aiter_bytes", "aiter_content", "iter_bytes", "iter_content")
 def open_source(source: Source, *, length: int | None = None) -> Reader:
     """Return a reader for *source*. Nothing is opened or read before the reader's first `Reader.prepare`.
 
-    A string with ``://`` in it is a URL; a `pathlib.Path` never is.
-
-    Args:
-        source: See `Source`.
-        length: Size in bytes of a source that is read once, if known. Ignored for others.
-
-    Raises:
-        InvalidRequestError: It is not a source of bytes, or is empty memory.
+    A string with ``://`` in it is a URL; a `pathlib.Path` never is. *length* is only for sources that are read once. Raises
+    `InvalidRequestError` if it is not a source of bytes, or empty memory.
     """
     if isinstance(source, str) and _URL.match(source):
         return RemoteReader(source)
@@ -107,15 +101,10 @@ def _path(source: str | os.PathLike[str]) -> Path:
 
 
 def _read_method(source: object) -> Any:
-    """Return the method of *source* that reads a number of bytes; ``None`` if there is none.
-
-    A part of a multipart body in aiohttp has ``read_chunk``; its ``read`` returns the whole part.
-    """
-    for name in ("read", "read_chunk"):
-        method = getattr(source, name, None)
-        if callable(method) and _takes_size(method):
-            return method
-    return None
+    """Return the method of *source* that reads a number of bytes; ``None`` if there is none."""
+    # A part of a multipart body in aiohttp has `read_chunk`; its `read` returns the whole part.
+    methods = [getattr(source, name, None) for name in ("read", "read_chunk")]
+    return next((method for method in methods if callable(method) and _takes_size(method)), None)
 
 
 def _takes_size(method: Any) -> bool:
@@ -148,33 +137,22 @@ def _unwrap(source: Any) -> Any:
 
 
 def _refuse_response(source: object) -> None:
-    """Refuse the response of an HTTP client or the request of a web framework, whose bytes can be read in more than one way.
-
-    Raises:
-        InvalidRequestError: It is one.
-    """
+    """Refuse the response of an HTTP client or the request of a web framework, whose bytes can be read in more than one way."""
     kind = type(source)
-    name = next((name for name in _ITERATORS if callable(getattr(kind, name, None))), None)
-    advice = None
-    if name is not None:
-        advice = " or ".join(f".{each}()" for each in _ITERATORS if callable(getattr(kind, each, None)))
-    elif _read_method(source) is None:
+    advice = " or ".join(f".{each}()" for each in _ITERATORS if callable(getattr(kind, each, None)))
+    if not advice and _read_method(source) is None:
         if hasattr(getattr(source, "content", None), "iter_chunked"):
             advice = ".content"
         elif callable(getattr(kind, "stream", None)):
             advice = ".stream()"
-    if advice is not None:
+    if advice:
         raise InvalidRequestError(
             f"{kind.__module__}.{kind.__qualname__} is not itself a source of bytes; pass the iterator of its bytes: {advice}"
         )
 
 
 def open_file(path: Path) -> tuple[io.FileIO, os.stat_result]:
-    """Open a file to be uploaded, and return it with its status.
-
-    Raises:
-        InvalidRequestError: It is missing, a folder, a pipe, a device, unreadable or empty.
-    """
+    """Open a file to be uploaded, and return it with its status; raise `InvalidRequestError` if that is impossible."""
     shown = repr(str(path))
     try:
         # Checked before it is opened: opening a named pipe blocks until it has a writer.
@@ -185,9 +163,8 @@ def open_file(path: Path) -> tuple[io.FileIO, os.stat_result]:
             raise InvalidRequestError(f"{shown} is a pipe or a device, which cannot be read twice: copy it into a file first")
         file = io.FileIO(path, "rb")
     except OSError as error:
-        raise InvalidRequestError(
-            f"{shown} cannot be read ({error.strerror or error}): check the name and its permissions"
-        ) from error
+        message = f"{shown} cannot be read ({error.strerror or error}): check the name and its permissions"
+        raise InvalidRequestError(message) from error
     except InvalidRequestError:
         raise
     except ValueError as error:
@@ -276,8 +253,7 @@ class FileReader(Reader):
     def read_nowait(self, offset: int, length: int) -> memoryview | None:
         """Read the part of that range that is in the page cache.
 
-        If that is not all of it, threads read the rest of the file: the kernel starts to read missing pages from the disk anyway, and
-        starting that takes milliseconds if it reads far ahead.
+        If that is not all of it, threads read the rest of the file: the kernel starts to read missing pages, which takes milliseconds.
         """
         piece = self._buffers.take(length)
         count = self._copy_cached(piece, offset)

@@ -24,11 +24,7 @@ class NotBytesError(TypeError):
 
 
 def as_bytes(found: object) -> bytes:
-    """Return bytes as they are, and a copy of any other buffer: the source may reuse it for the next piece.
-
-    Raises:
-        NotBytesError: *found* is text, a number, or another object without a buffer.
-    """
+    """Return bytes as they are, and a copy of any other buffer, which may be reused; raise `NotBytesError` for anything else."""
     if isinstance(found, bytes):
         return found
     if isinstance(found, str):
@@ -45,12 +41,7 @@ def not_readable_error(label: str, error: Exception) -> InvalidRequestError:
 
 
 async def iterate_async(source: object) -> AsyncGenerator[bytes, None]:
-    """Yield the pieces of an async iterable; close it at the end, if it has ``aclose``.
-
-    Raises:
-        NotBytesError: A piece is not bytes.
-        TypeError: It is not an async iterable.
-    """
+    """Yield the pieces of an async iterable; close it at the end, if it has ``aclose``. Raises `NotBytesError`."""
     begin: Any = getattr(source, "__aiter__", None)
     pieces: Any = begin()
     if not isinstance(cast("object", pieces), AsyncIterator):
@@ -67,11 +58,7 @@ async def iterate_async(source: object) -> AsyncGenerator[bytes, None]:
 
 
 async def iterate(source: Iterator[object]) -> AsyncGenerator[bytes, None]:
-    """Yield the pieces of an iterator, which runs in worker threads.
-
-    Raises:
-        NotBytesError: A piece is not bytes.
-    """
+    """Yield the pieces of an iterator, which runs in worker threads. Raises `NotBytesError`."""
     end = object()
     while (piece := await anyio.to_thread.run_sync(next, source, end, abandon_on_cancel=True)) is not end:
         yield as_bytes(piece)
@@ -81,12 +68,7 @@ class StreamReader(Reader):
     """A stream of bytes that can be read once.
 
     With a known length, the current chunk is kept until the server has it, so that it can be sent again. Without one, the bytes are sent
-    in one request as they arrive; nothing is kept, and nothing can be sent again.
-
-    Args:
-        pieces: Closed at the end, if it is a generator.
-        length: Size in bytes, if known.
-        label: Names it in messages.
+    in one request as they arrive; nothing is kept, and nothing can be sent again. *label* names it in messages.
     """
 
     is_in_memory = True
@@ -107,10 +89,8 @@ class StreamReader(Reader):
         if not self._is_begun:
             await self._begin()
         if offset < self._start:
-            raise source_error(
-                f"the server lost bytes that it had confirmed, and {self.label} cannot be read again from byte {offset}",
-                sent=offset,
-            )
+            message = f"the server lost bytes that it had confirmed, and {self.label} cannot be read again from byte {offset}"
+            raise source_error(message, sent=offset)
         wanted = offset + length
         while self._start + len(self._window) < wanted:
             piece = await self._next()

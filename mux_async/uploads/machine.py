@@ -17,6 +17,7 @@ from random import Random
 from typing import Final, TypeAlias
 
 import attrs
+import msgspec
 
 __all__ = [
     "DEFAULT_CHUNK_SIZE",
@@ -87,12 +88,14 @@ class UploadState:
 
     def to_dict(self) -> dict[str, int | str]:
         """Return what another process needs to resume: ``size``, ``offset``, ``chunk_size``, and if known ``crc`` and ``version``."""
-        known: dict[str, int | str] = {"size": self.size, "offset": self.offset, "chunk_size": self.chunk_size}
-        if self.crc is not None:
-            known["crc"] = self.crc
-        if self.version is not None:
-            known["version"] = self.version
-        return known
+        known = {
+            "size": self.size,
+            "offset": self.offset,
+            "chunk_size": self.chunk_size,
+            "crc": self.crc,
+            "version": self.version,
+        }
+        return {name: value for name, value in known.items() if value is not None}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, object]) -> UploadState:
@@ -103,19 +106,11 @@ class UploadState:
         Raises:
             ValueError: A member is missing or out of range.
         """
-        numbers: list[int] = []
-        for name in ("size", "offset", "chunk_size"):
-            value = data.get(name)
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise ValueError(f"{name} is {value!r} in a stored upload; it must be a whole number")  # noqa: TRY004
-            numbers.append(value)
-        size, offset, chunk_size = numbers
-        crc, version = data.get("crc"), data.get("version")
-        if crc is not None and (not isinstance(crc, int) or isinstance(crc, bool)):
-            raise ValueError(f"crc is {crc!r} in a stored upload; it must be a whole number")
-        if version is not None and not isinstance(version, str):
-            raise ValueError(f"version is {version!r} in a stored upload; it must be text")
-        return cls(size=size, offset=offset, reached=size, chunk_size=chunk_size, is_sure=False, crc=crc, version=version)
+        members = {name: data.get(name) for name in ("size", "offset", "chunk_size", "crc", "version")}
+        try:
+            return msgspec.convert({**members, "reached": members["size"], "is_sure": False}, cls)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"a stored upload is invalid: {error}") from None
 
     @classmethod
     def unknown(cls, size: int, chunk_size: int = DEFAULT_CHUNK_SIZE) -> UploadState:
@@ -229,21 +224,17 @@ class UploadMachine:
         state: The progress to start from.
         random: Source of jitter.
         max_failures: Attempts in a row without progress after which the upload fails.
-        max_chunk_size: Bytes of the largest chunk, a multiple of 256 KiB.
-
-    Attributes:
-        max_chunk_size: May be changed between `receive` and `next_action`.
+        max_chunk_size: Bytes of the largest chunk, a multiple of 256 KiB. May be changed between `receive` and `next_action`.
     """
 
     def __init__(
         self, state: UploadState, *, random: Random, max_failures: int = 10, max_chunk_size: int = MAX_CHUNK_SIZE
     ) -> None:
         self.state: UploadState = state
+        self.max_chunk_size = max_chunk_size
         self._random = random
         self._max_failures = max_failures
-        self.max_chunk_size = max_chunk_size
-        self._failures = 0
-        self._losses = 0
+        self._failures = self._losses = 0
         self._delay: float | None = None
         self._end: UploadDone | UploadFailed | None = None
 
@@ -296,14 +287,11 @@ class UploadMachine:
             self._on_error_response(response)
 
     def _on_query_response(self, response: ResponseReceived) -> None:
-        if response.status in _COMPLETE:
-            if self.state.reached == self.state.size:
-                self._finish()
-            else:
-                self._end = UploadFailed(
-                    "the server has the whole file, but its end was not sent from here: something else writes to this upload",
-                    is_resumable=False,
-                )
+        if response.status in _COMPLETE and self.state.reached == self.state.size:
+            self._finish()
+        elif response.status in _COMPLETE:
+            reason = "the server has the whole file, but its end was not sent from here: something else writes to this upload"
+            self._end = UploadFailed(reason, is_resumable=False)
         elif response.status == 308:
             self._move_to(self._held(response), is_query=True)
         else:
@@ -333,10 +321,8 @@ class UploadMachine:
             self._mark_unsure()
             self._fail("the server's Range header is invalid")
         elif held > state.reached:
-            self._end = UploadFailed(
-                f"the server holds {held} bytes, but only {state.reached} were sent: something else writes to this upload",
-                is_resumable=False,
-            )
+            reason = f"the server holds {held} bytes, but only {state.reached} were sent: something else writes to this upload"
+            self._end = UploadFailed(reason, is_resumable=False)
         elif held == state.size:
             self.state = attrs.evolve(state, offset=held, is_sure=False)
             self._fail("the server holds every byte but does not report the upload as complete")

@@ -28,10 +28,7 @@ _GZIP: Final = b"\x1f\x8b"
 def likely_cause(body: bytes, fits: Callable[[bytes], bool], secrets: int) -> str:
     """Return an error message with the likely cause.
 
-    Args:
-        body: The refused body.
-        fits: Returns whether one of the signatures matches these bytes.
-        secrets: Number of secrets that were tried.
+    *fits* returns whether a signature matches the given bytes; *secrets* is the number of secrets that were tried.
     """
     start = "no signature matches the body"
     if not body:

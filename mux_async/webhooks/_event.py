@@ -118,11 +118,7 @@ _head_of = msgspec.json.Decoder(_Head).decode
 
 
 def read_text(text: bytes, family: Callable[[object], type[E]]) -> E:
-    """Read the text of a delivery as an event of the class that *family* gives for its type.
-
-    Raises:
-        NotJsonError: It is no JSON object.
-    """
+    """Read the text of a delivery as an event of the class that *family* gives for its type. Raises `NotJsonError`."""
     data: Any = text
     try:
         if text[:1] != b"{":

@@ -20,18 +20,13 @@ _PART = re.compile(r"[a-z0-9_]+", re.ASCII)
 
 @attrs.frozen
 class HandlerEntry:
-    """A handler and the events that it handles.
-
-    Attributes:
-        handler: Awaited with the event.
-        latest: Whether stale events are skipped.
-        pattern: Matches event types; ``None`` for a handler of classes.
-        classes: Classes of events.
-    """
+    """A handler and the events that it handles."""
 
     handler: AnyHandler
     latest: bool
+    """Whether stale events are skipped."""
     pattern: re.Pattern[str] | None
+    """Matches event types; ``None`` for a handler of classes."""
     classes: tuple[type[Event], ...]
 
     def matches(self, event: Event) -> bool:
@@ -74,11 +69,7 @@ def make_entry(handler: AnyHandler, wanted: Sequence[object], *, latest: bool, a
 
 
 def _source(text: str) -> str:
-    """Return a type or a pattern as a regular expression.
-
-    Raises:
-        ValueError: *text* is neither.
-    """
+    """Return a type or a pattern as a regular expression; raise `ValueError` if *text* is neither."""
     parts: list[str] = []
     for part in text.split("."):
         if part == "**":

@@ -37,34 +37,22 @@ Pairs: TypeAlias = Iterable[tuple[object, object]]
 
 
 def pairs_of(headers: Headers) -> Pairs:
-    """Return headers as pairs that can be iterated more than once. Names and values are unchanged.
-
-    Raises:
-        SignatureError: *headers* is of an unsupported type.
-    """
+    """Return headers, unchanged, as pairs that can be iterated more than once. Raises `SignatureError` for other types."""
     if headers.__class__ is dict:
         return cast("dict[object, object]", headers).items()
     if isinstance(headers, str | bytes):
         return [(HEADER, headers)]
-    listed: list[object] | None = [] if headers is None else None
     try:
         items = getattr(headers, "items", None)
-        listed = list(islice(cast("Any", items() if callable(items) else headers), _MAX_PAIRS)) if listed is None else listed
-    except Exception:  # noqa: BLE001, S110 - a framework's code may raise anything, which counts as no headers
-        pass
-    if listed is None:
-        raise SignatureError(
-            f"headers must be a mapping or pairs, and cannot be read from {type(headers).__name__}", reason="missing"
-        )
+        listed: list[object] = list(islice(cast("Any", items() if callable(items) else headers or ()), _MAX_PAIRS))
+    except Exception:  # noqa: BLE001 - a framework's code may raise anything
+        message = f"headers must be a mapping or pairs, and cannot be read from {type(headers).__name__}"
+        raise SignatureError(message, reason="missing") from None
     return list(_pairs(listed))
 
 
 def find_signature(pairs: Pairs) -> str:
-    """Return the value of ``Mux-Signature``.
-
-    Raises:
-        SignatureError: The header is missing, there more than once, or not text.
-    """
+    """Return the value of ``Mux-Signature``. Raises `SignatureError` if it is missing, there more than once, or not text."""
     found: list[str] = []
     for name, value in pairs:
         text = name if isinstance(name, str) else _name(name)
@@ -116,13 +104,8 @@ def _texts(value: object) -> Iterable[str]:
     """Return the texts in a header's value: one text, no text for ``None``, or the texts of a list."""
     if isinstance(value, str):
         return (value,)
-    if value is None:
-        return ()
-    if isinstance(value, bytes | bytearray):
-        return (value.decode("latin-1"),)
-    if isinstance(value, list | tuple):
-        return [_text(each) for each in cast("Sequence[object]", value) if each is not None]
-    return (_text(value),)
+    values = cast("Sequence[object]", value) if isinstance(value, list | tuple) else (value,)
+    return [_text(each) for each in values if each is not None]
 
 
 def _text(value: object) -> str:

@@ -45,13 +45,7 @@ Secrets: TypeAlias = str | bytes | Secret | Sequence[str | bytes | Secret] | Non
 
 @attrs.define  # not frozen: creating a frozen object takes longer than checking a secret
 class Verifier:
-    """Checked settings of a verification.
-
-    Attributes:
-        keys: The secrets as bytes.
-        tolerance: Seconds.
-        max_body: Bytes.
-    """
+    """Checked settings of a verification: the secrets, the tolerance in seconds and the maximum size of a body in bytes."""
 
     keys: tuple[bytes, ...] = attrs.field(repr=False)
     tolerance: float
@@ -79,12 +73,7 @@ class Verifier:
 
 @hides_locals
 def make_verifier(secrets: Secrets = None, tolerance: float = TOLERANCE, max_body: int = MAX_BODY) -> Verifier:
-    """Check settings and return a `Verifier` with them.
-
-    Raises:
-        ConfigurationError: There is no secret, or a secret is not valid; or *tolerance* or *max_body* is not a number of seconds or
-            bytes.
-    """
+    """Check settings and return a `Verifier` with them. Raises `ConfigurationError`."""
     check_number("tolerance", tolerance, "it is seconds, 0 or more, and math.inf for any age", least=0, allow_infinite=True)
     check_whole("max_body", max_body, 1, "it is bytes, 1 or more, and whole")
     if secrets is None:
@@ -138,14 +127,13 @@ def _bytes_of(body: object, most: int) -> bytes:
         except UnicodeEncodeError:
             raise _not_bytes(body) from None
     try:
-        with memoryview(cast("bytes", body)) as view:
-            if view.nbytes > most:
-                raise _too_large(view.nbytes, most)
-            return view.tobytes()
-    except (TypeError, BufferError, ValueError) as error:
-        if isinstance(error, BodyTooLargeError):
-            raise
-    raise _not_bytes(body)
+        view = memoryview(cast("bytes", body))
+    except (TypeError, BufferError, ValueError):
+        raise _not_bytes(body) from None
+    with view:
+        if view.nbytes > most:
+            raise _too_large(view.nbytes, most)
+        return view.tobytes()
 
 
 def _not_bytes(body: object) -> BodyTypeError:
@@ -200,11 +188,7 @@ def sign(body: bytes, secret: str | bytes | Secret, *, at: int | None = None) ->
 
 
 def parse_signature(text: str) -> tuple[bytes, list[str]]:
-    """Return the time as it was signed, and the signatures of scheme ``v1``. Other schemes are ignored.
-
-    Raises:
-        SignatureError: The form is not ``t=<digits>,v1=<hex>[,v1=<hex>...]``.
-    """
+    """Return the time as it was signed, and the signatures of scheme ``v1``. Other schemes are ignored. Raises `SignatureError`."""
     if len(text) > MAX_HEADER:
         raise malformed(f"has {len(text)} characters, and the limit is {MAX_HEADER}")
     if not text.isascii():

@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from typing import Any, Final, cast
 
 import anyio
+import attrs
 
 from mux_async._checks import check_period, check_secret
 from mux_async._per_loop import PerLoop
@@ -51,14 +52,12 @@ return {'mine', 0}
 _RELEASE: Final = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
 
+@attrs.define(eq=False)
 class _PendingClaim:
     """A claim in progress and its result; ``None`` if it failed."""
 
-    __slots__ = ("claim", "ended")
-
-    def __init__(self) -> None:
-        self.claim: Claim | None = None
-        self.ended = anyio.Event()
+    claim: Claim | None = None
+    ended: anyio.Event = attrs.field(factory=anyio.Event)
 
 
 @hides_methods

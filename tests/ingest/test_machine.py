@@ -241,8 +241,8 @@ def test_what_is_stored() -> None:
         ({"stage": ...}, "'stage'"),
         ({"is_fetched": ...}, "'is_fetched'"),
         ({"uploads": ...}, "'uploads'"),
-        ({"former": 5}, "'int' object is not iterable"),
-        ({"stage": "lost"}, "'lost' is not a valid Stage"),
+        ({"former": 5}, r"Expected `array`, got `int` - at `\$.former`"),
+        ({"stage": "lost"}, r"Invalid enum value 'lost' - at `\$.stage`"),
     ],
 )
 def test_stored_items_are_checked(members: dict[str, object], problem: str) -> None:

