@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from itertools import pairwise
 from pathlib import Path
 from random import Random
-from zlib import crc32
 
 import anyio
 import pytest
@@ -17,7 +15,6 @@ from hypothesis import strategies as st
 from mux_async.errors import InvalidRequestError, UploadError
 from mux_async.testing import FakeTransport, VirtualTimeLoop
 from mux_async.uploads import UploadProgress, UploadState
-from mux_async.uploads._read_ahead import Checksums
 from mux_async.uploads.machine import GRANULE
 from tests._examples import examples
 from tests.uploads.fake_session import URL, Session, reset, uploads_over
@@ -99,20 +96,3 @@ def test_changed_between_two_runs(stop: int, share: float, place: int, cut: int,
         assert after != DATA or (is_touched and held > known)
     elif is_touched or not known <= place < held:
         assert bytes(session.held) == after
-
-
-@given(cuts=st.lists(st.integers(1, len(DATA) - 1), max_size=6, unique=True))
-@settings(max_examples=examples(50), deadline=None)
-def test_checksums(cuts: list[int]) -> None:
-    """For any division into pieces, the checksum is known at every multiple of 256 KiB that was passed, and at the end."""
-    checksums = Checksums()
-    edges = [0, *sorted(cuts), len(DATA)]
-    for first, end in pairwise(edges):
-        checksums.update(first, DATA[first:end])
-
-    places = [*range(0, len(DATA), GRANULE), len(DATA)]
-    assert [checksums.at(place) for place in places] == [crc32(DATA[:place]) for place in places]
-    checksums.forget_before(2 * GRANULE)
-    assert checksums.at(GRANULE) is None
-    checksums.update(GRANULE, DATA[GRANULE : 2 * GRANULE])
-    assert checksums.at(2 * GRANULE) == crc32(DATA[: 2 * GRANULE])

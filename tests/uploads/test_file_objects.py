@@ -462,7 +462,7 @@ async def test_async_files(tmp_path: Path, open_async: Callable[[Path], Any]) ->
     Memory does not grow with the file, although there is no line feed in it; and an upload of one can be resumed.
     """
     path = tmp_path / "film.mp4"
-    data = b"x" * 24_000_000
+    data = b"x" * 12_000_000
     path.write_bytes(data)
     file = await open_async(path)
     await file.seek(5)

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from zlib import crc32
@@ -25,6 +26,7 @@ from mux_async.uploads._runner import UploadRun
 from mux_async.uploads._scheduler import MAX_PIECE_SIZE, MIN_PIECE_SIZE, UploadScheduler, UploadSettings
 from mux_async.uploads._source import BytesReader, FileReader
 from mux_async.uploads.machine import GRANULE
+from tests._examples import examples
 from tests.uploads.fake_session import URL, Session
 
 DATA = Random(3).randbytes(5 * GRANULE + 7)
@@ -115,7 +117,7 @@ async def test_the_loop_is_held_up_once(film: Path) -> None:
 
 @asks
 @given(st.lists(st.integers(0, 2 * MIN_PIECE_SIZE), max_size=24))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_the_bytes_are_the_same(tmp_path_factory: pytest.TempPathFactory, cached: list[int]) -> None:
     """For any content of the page cache, the same bytes are read and checksummed."""
     path = tmp_path_factory.getbasetemp() / "film.mp4"
@@ -263,3 +265,20 @@ async def test_few_read_in_one_turn() -> None:
 
     assert sum(turns) >= 64 * len(DATA) // (512 * 1024)
     assert max(turns) <= 8  # four, and as many whose turn has ended since
+
+
+@given(cuts=st.lists(st.integers(1, len(DATA) - 1), max_size=6, unique=True))
+@settings(max_examples=examples(50), deadline=None)
+def test_checksums(cuts: list[int]) -> None:
+    """For any division into pieces, the checksum is known at every multiple of 256 KiB that was passed, and at the end."""
+    checksums = Checksums()
+    edges = [0, *sorted(cuts), len(DATA)]
+    for first, end in pairwise(edges):
+        checksums.update(first, DATA[first:end])
+
+    places = [*range(0, len(DATA), GRANULE), len(DATA)]
+    assert [checksums.at(place) for place in places] == [crc32(DATA[:place]) for place in places]
+    checksums.forget_before(2 * GRANULE)
+    assert checksums.at(GRANULE) is None
+    checksums.update(GRANULE, DATA[GRANULE : 2 * GRANULE])
+    assert checksums.at(2 * GRANULE) == crc32(DATA[: 2 * GRANULE])

@@ -19,7 +19,6 @@ from mux_async.errors import InvalidRequestError, UploadError
 from mux_async.testing import FakeTransport, respond
 from mux_async.transport import Body, Delivery, HttpRequest, HttpResponse, Phase, TransportError
 from mux_async.uploads import Source, UploadProgress, UploadState
-from mux_async.uploads._remote import version_of
 from mux_async.uploads.machine import GRANULE
 from tests.uploads.fake_session import SMALL_PIECES, URL, Session, reset, uploads_over
 
@@ -170,10 +169,33 @@ async def test_http_url(store: tuple[str, type[_Store]]) -> None:
             await put(url, session)
 
 
-def test_version_of() -> None:
+@pytest.mark.virtual_time
+@pytest.mark.usefixtures("memory")
+async def test_versions_of_a_url(monkeypatch: pytest.MonkeyPatch) -> None:
     """A version depends on metadata about the content, in any spelling, and not on the time of the last access."""
-    assert version_of({"ETag": "a", "atime": 1}) == version_of({"etag": "a", "atime": 2}) != version_of({"etag": "b"})
-    assert version_of({"name": "x", "size": 5}) is None
+
+    async def version(info: dict[str, object]) -> object:
+        known: dict[str, object] = {"name": "/bucket/film.mp4", "size": len(DATA), "type": "file"}
+
+        def tell(_system: object, _path: str) -> dict[str, object]:
+            return known | info
+
+        monkeypatch.setattr("fsspec.implementations.memory.MemoryFileSystem.info", tell)
+        states: list[UploadState] = []
+        await uploads_over(FakeTransport(Session())).put(
+            URL,
+            "memory://bucket/film.mp4",
+            state=UploadState(len(DATA), chunk_size=GRANULE),
+            on_progress=lambda progress: states.append(progress.state or UploadState(1)),
+        )
+        return states[-1].to_dict().get("version")
+
+    first = await version({"ETag": "a", "atime": 1})
+
+    assert first is not None
+    assert await version({"etag": "a", "atime": 2}) == first
+    assert await version({"etag": "b"}) != first
+    assert await version({}) is None
 
 
 class Pipe(io.RawIOBase):
@@ -217,27 +239,25 @@ async def test_silent_pipe_can_be_cancelled() -> None:
     assert scope.cancelled_caught
 
 
-class TwoThreadsAtOnce(io.BytesIO):
-    """A slow file: its second read ends when it is released, and detects concurrent reads."""
+class SlowFile(io.BytesIO):
+    """A file whose read ahead ends when it is released, and which detects concurrent reads."""
 
     def __init__(self) -> None:
         super().__init__(DATA)
-        self.reads = 0
-        self.is_reading = False
-        self.was_intruded = False
-        self.let_go, self.intruder = Event(), Event()
+        self.is_reading = self.was_read_twice_at_once = False
+        self.read_ahead, self.release, self.other_read = Event(), Event(), Event()
 
     def read(self, size: int | None = -1, /) -> bytes:
         if not size:
             return b""
-        self.reads += 1
         if self.is_reading:
-            self.was_intruded = True
-            self.intruder.set()
-        elif self.reads == 2:
+            self.was_read_twice_at_once = True
+            self.other_read.set()
+        elif self.tell() and not self.read_ahead.is_set():  # the first piece is read from the beginning
             self.is_reading = True
-            self.let_go.wait(10)
-            self.intruder.wait(0.1)
+            self.read_ahead.set()
+            self.release.wait(10)
+            self.other_read.wait(0.1)
             self.is_reading = False
         return super().read(size)
 
@@ -245,23 +265,30 @@ class TwoThreadsAtOnce(io.BytesIO):
 @pytest.mark.runtimes("asyncio", "trio")
 async def test_a_file_is_read_by_one_thread() -> None:
     """If a chunk fails while the next piece is being read, the next chunk is not read before that read has ended."""
-    file, session = TwoThreadsAtOnce(), Session()
+    file, session, failed = SlowFile(), Session(), anyio.Event()
 
     class BreakingTransport(FakeTransport):
         async def send(self, request: HttpRequest, /) -> HttpResponse:
-            if file.reads < 2:
+            if not failed.is_set():
                 assert isinstance(request.body, Body)
                 async with aclosing(request.body.pieces()) as pieces:
                     await anext(pieces)
-                    while file.reads < 2:  # noqa: ASYNC110 - a thread counts them
-                        await anyio.sleep(0.001)
+                    assert await anyio.to_thread.run_sync(file.read_ahead.wait, 10)
+                    failed.set()
                 raise TransportError("refused", delivery=Delivery.NEVER_SENT, phase=Phase.CONNECT)
-            file.let_go.set()
+            file.release.set()
             return await super().send(request)
 
-    await uploads_over(BreakingTransport(session), SMALL_PIECES).put(URL, file)
+    async def release() -> None:
+        await failed.wait()
+        await anyio.sleep(0.1)  # the next attempt follows after 0.07 s
+        file.release.set()
 
-    assert not file.was_intruded
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(release)
+        await uploads_over(BreakingTransport(session), SMALL_PIECES).put(URL, file)
+
+    assert not file.was_read_twice_at_once
     assert bytes(session.held) == DATA
 
 

@@ -24,7 +24,7 @@ from mux_async.uploads import UploadGoneError, UploadProgress, Uploads, UploadSe
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
-DATA = Random(5).randbytes(20 * 1024 * 1024 + 77)
+DATA = Random(5).randbytes(10 * 1024 * 1024 + 77)
 _accounts = count()
 
 
