@@ -30,7 +30,7 @@ from mux_async.emulator.media._probe import InputProblem, MediaInfo, MediaSource
 from mux_async.emulator.routing._exchange import Arrival, ConnectionCutError, Exchange, Reply
 from mux_async.emulator.state._records import Delivery, DeliveryAttempt, WebhookEvent
 from mux_async.emulator.state._state_file import StateFileError
-from mux_async.emulator.stub._example_events import example_event
+from mux_async.emulator.stub._examples import example_event
 from mux_async.emulator.webhooks._deliveries import WebhookRequest, sign_webhook
 from mux_async.emulator.webhooks._sender import Carrier, carry_webhooks, carrying
 

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from mux_async.emulator._routes import ROUTES
+from mux_async.emulator._routes import DATA_OPERATIONS, ROUTES
 from mux_async.emulator._settings import EmulatorSettings, Token
 from mux_async.emulator._steps import run
 from mux_async.emulator.control._access import check_control_access
@@ -30,7 +30,6 @@ from mux_async.emulator.control._page_data import asks_for_overview, is_from_pag
 from mux_async.emulator.data._dataset_cache import DatasetCache
 from mux_async.emulator.data._exports import PREFIX as EXPORTS_PREFIX
 from mux_async.emulator.data._exports import download
-from mux_async.emulator.data._routes import OPERATIONS
 from mux_async.emulator.faults._faults import Faults, WebhookFaults, WorkFaults
 from mux_async.emulator.http._messages import ApiError, Request, Response, not_found
 from mux_async.emulator.playback._hosts import answer_host
@@ -104,7 +103,7 @@ class Emulator:
         self._arrivals: deque[Arrival] = deque(maxlen=self.settings.max_arrivals)
         self._hosts = {urlsplit(self.settings.public_origin or "").hostname or "", *map(str.lower, self.settings.allowed_hosts)}
         self._dataset_cache = DatasetCache()
-        self._router = Router(map(checked, (*ROUTES, *self._dataset_cache.routes(OPERATIONS))))
+        self._router = Router(map(checked, (*ROUTES, *self._dataset_cache.routes(DATA_OPERATIONS))))
         if self.settings.upload_folder is not None:
             self.settings.upload_folder.mkdir(parents=True, exist_ok=True)
         self._stub = Stub(self.settings.seed) if self.settings.stub else None

@@ -1,7 +1,20 @@
-"""The routes of every API operation that the emulator serves, apart from the Data API."""
+"""The operations of the API that the emulator serves. Those of the Data API need the views of the environment besides."""
 
 from __future__ import annotations
 
+from mux_async.emulator.data import (
+    _annotations,
+    _dimension_values,
+    _engagement,
+    _errors,
+    _exports,
+    _incidents,
+    _metric_values,
+    _monitoring,
+    _subviews,
+    _video_views,
+)
+from mux_async.emulator.data._query import Operation
 from mux_async.emulator.live import _live_streams, _spaces, _web_inputs
 from mux_async.emulator.resources import (
     _asset_parts,
@@ -34,4 +47,17 @@ ROUTES: tuple[Route, ...] = (
     *_transcription_vocabularies.ROUTES,
     *_web_inputs.ROUTES,
     *_webhook_endpoints.ROUTES,
+)
+
+DATA_OPERATIONS: tuple[Operation, ...] = (
+    *_annotations.OPERATIONS,
+    *_dimension_values.OPERATIONS,
+    *_engagement.OPERATIONS,
+    *_errors.OPERATIONS,
+    *_exports.OPERATIONS,
+    *_incidents.OPERATIONS,
+    *_metric_values.OPERATIONS,
+    *_monitoring.OPERATIONS,
+    *_subviews.OPERATIONS,
+    *_video_views.OPERATIONS,
 )

@@ -18,30 +18,16 @@ from mux_async.emulator.webhooks._deliveries import run_delivery_step
 Runner: TypeAlias = Callable[[State, Environment, str, str], None]
 
 
-def _upload(state: State, environment: Environment, name: str, subject: str) -> None:
-    del state, name
-    _uploads.time_out(environment, subject)
-
-
-def _webhook(state: State, environment: Environment, name: str, subject: str) -> None:
-    del environment
-    run_delivery_step(state, name, subject)
-
-
-def _job(state: State, environment: Environment, name: str, subject: str) -> None:
-    run_job_step(state, environment, name, subject)
-
-
 _MOVES_RUNS = frozenset({"asset", "job", "live"})
 """Steps after which runs of directives may find what they waited for."""
 _RUNNERS: Mapping[str, Runner] = {
     "asset": run_step,
-    "job": _job,
+    "job": run_job_step,
     "live": run_live_step,
     "run": run_directive_step,
-    "upload": _upload,
+    "upload": _uploads.run_upload_step,
     "web_input": run_web_input_step,
-    "webhook": _webhook,
+    "webhook": run_delivery_step,
 }
 
 

@@ -65,10 +65,6 @@ def control(call: ControlCall, body: bytes) -> Response:
     raise not_found()
 
 
-def _health(call: ControlCall) -> Response:
-    return json_response(200, {"status": "ok", "version": __version__, "now": call.state.now})
-
-
 def _arrivals(call: ControlCall) -> Response:
     ordered = sorted(call.arrivals, key=lambda arrival: arrival.at)
     return json_response(200, {"arrivals": [attrs.asdict(arrival) for arrival in ordered]})
@@ -120,10 +116,6 @@ def _one_delivery(call: ControlCall) -> Response:
     return json_response(200, _delivery(found))
 
 
-def _deliveries(call: ControlCall) -> Response:
-    return json_response(200, {"webhooks": [_delivery(delivery) for delivery in call.state.deliveries.values()]})
-
-
 def _delivery(delivery: Delivery) -> Mapping[str, Any]:
     return {
         "id": delivery.id,
@@ -167,10 +159,6 @@ def _stream(call: ControlCall) -> tuple[Environment, LiveStream]:
     return _handles.find_stream(call.state, call.request.segments[2])
 
 
-def _disconnect(call: ControlCall) -> None:
-    _encoders.disconnect(call.state, *_stream(call))
-
-
 def _fail_target(call: ControlCall) -> None:
     severity = validated(call.body, members(severity=choice("normal", "fatal"))).get("severity", "normal")
     _encoders.fail_target(call.state, *_stream(call), call.request.segments[4], severity)
@@ -211,30 +199,22 @@ def _manifest(call: ControlCall) -> Response:
     return json_response(200, _shots.manifest(asset))
 
 
-def _robot_file(call: ControlCall) -> Response:
-    return _effects.download(call.state, call.request.segments[2], call.request.segments[3])
-
-
-def _export(call: ControlCall) -> Response:
-    return _usage.download_export(call.request, call.state)
-
-
 _FAULTS: Mapping[str, tuple[Callable[[object], list[Any]], Callable[[ControlCall], FaultList]]] = {
     "faults": (read_faults, lambda call: call.faults),
     "webhooks/faults": (read_webhook_faults, lambda call: call.state.webhook_faults),
     "work/faults": (read_work_faults, lambda call: call.state.work_faults),
 }
 _HANDLERS: Mapping[tuple[str, str], Handler] = {
-    ("GET", "health"): _health,
+    ("GET", "health"): lambda call: json_response(200, {"status": "ok", "version": __version__, "now": call.state.now}),
     ("GET", "arrivals"): _arrivals,
     ("GET", "uploads"): _list_uploads,
     ("POST", "uploads"): _open_upload,
     ("GET", "events"): _events,
     ("GET", "events/*"): _one_event,
     ("GET", "deliveries/*"): _one_delivery,
-    ("GET", "webhooks"): _deliveries,
+    ("GET", "webhooks"): lambda call: json_response(200, {"webhooks": [*map(_delivery, call.state.deliveries.values())]}),
     ("POST", "live-streams/*/connect"): _connect,
-    ("POST", "live-streams/*/disconnect"): _disconnect,
+    ("POST", "live-streams/*/disconnect"): lambda call: _encoders.disconnect(call.state, *_stream(call)),
     ("POST", "live-streams/*/simulcast-targets/*/fail"): _fail_target,
     ("POST", "live-streams/*/simulcast-targets/*/update"): _update_target,
     ("POST", "assets/*/warning"): _warn,
@@ -243,8 +223,8 @@ _HANDLERS: Mapping[tuple[str, str], Handler] = {
     ("POST", "spaces/*/join"): _participant(_spaces.join),
     ("POST", "spaces/*/leave"): _participant(_spaces.leave),
     ("GET", "shots/*"): _manifest,
-    ("GET", "robots/*/*"): _robot_file,
-    ("GET", "usage-exports/*/*"): _export,
+    ("GET", "robots/*/*"): lambda call: _effects.download(call.state, *call.request.segments[2:4]),
+    ("GET", "usage-exports/*/*"): lambda call: _usage.download_export(call.request, call.state),
     ("POST", "reset"): lambda call: call.reset(),
     **{("POST", path): _adding(*of) for path, of in _FAULTS.items()},
     **{("DELETE", path): lambda call, faults=faults: faults(call).clear() for path, (_, faults) in _FAULTS.items()},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 
 from mux_async.emulator.data._fields import iso
-from mux_async.emulator.data._request import DataRequest, Operation
+from mux_async.emulator.data._query import DataRequest, Operation
 from mux_async.emulator.http._messages import Response, created, data, invalid, json_response, no_content, not_found
 from mux_async.emulator.state._records import Annotation
 from mux_async.emulator.state._state import Json
@@ -55,10 +55,6 @@ def _create(request: DataRequest) -> Response:
     return created(_written(annotation))
 
 
-def _retrieve(request: DataRequest) -> Response:
-    return data(_written(_one(request)))
-
-
 def _update(request: DataRequest) -> Response:
     annotation = _one(request)
     given = request.call.json("AnnotationInput")
@@ -75,7 +71,7 @@ def _delete(request: DataRequest) -> Response:
 OPERATIONS: tuple[Operation, ...] = (
     ("GET", "/data/v1/annotations", _list),
     ("POST", "/data/v1/annotations", _create),
-    ("GET", "/data/v1/annotations/{ANNOTATION_ID}", _retrieve),
+    ("GET", "/data/v1/annotations/{ANNOTATION_ID}", lambda request: data(_written(_one(request)))),
     ("PATCH", "/data/v1/annotations/{ANNOTATION_ID}", _update),
     ("DELETE", "/data/v1/annotations/{ANNOTATION_ID}", _delete),
 )

@@ -30,7 +30,7 @@ _BY_HOUR = (6, 4, 3, 2, 2, 3, 5, 7, 9, 9, 9, 10, 12, 12, 11, 11, 12, 14, 17, 20,
 
 @attrs.frozen
 class _ViewerSlot:
-    """A view before it is known what it is of."""
+    """A view before its video is chosen."""
 
     seed: int
     end: int
@@ -39,9 +39,9 @@ class _ViewerSlot:
 
 @attrs.define(eq=False)
 class _Hour:
-    seats: tuple[_ViewerSlot, ...]
+    slots: tuple[_ViewerSlot, ...]
     ends: tuple[int, ...]
-    troubles: tuple[Outage, ...]
+    outages: tuple[Outage, ...]
     library: Library | None = None
     views: tuple[View, ...] = ()
     by_id: dict[str, View] = attrs.field(factory=dict[str, View])
@@ -50,7 +50,7 @@ class _Hour:
         """Make the views of what there is to watch."""
         self.library = library
         self.views = tuple(
-            make_view(seat.seed, seat.end, seat.viewer, library.choose(seat.seed), self.troubles) for seat in self.seats
+            make_view(slot.seed, slot.end, slot.viewer, library.choose(slot.seed), self.outages) for slot in self.slots
         )
         self.by_id = {view.id: view for view in self.views}
 
@@ -68,8 +68,8 @@ class Dataset:
         self._hours: dict[int, _Hour] = {}
         self._now = 0
 
-    def look(self, library: Library, now: float) -> None:
-        """Say what there is to watch and what time it is (epoch seconds), before asking anything."""
+    def update(self, library: Library, now: float) -> None:
+        """Set the videos and the time (epoch seconds), before anything else is called."""
         if library != self._library:
             self._library = library
         self._now = int(now * 1000)
@@ -126,8 +126,8 @@ class Dataset:
     def _hour(self, number: int) -> _Hour:
         hour = self._hours.get(number)
         if hour is None:
-            seats = self._viewer_slots(number)
-            hour = self._hours[number] = _Hour(seats, tuple(seat.end for seat in seats), self._outages(number))
+            slots = self._viewer_slots(number)
+            hour = self._hours[number] = _Hour(slots, tuple(slot.end for slot in slots), self._outages(number))
         if hour.library is not self._library:
             hour.fill(self._library)
         return hour

@@ -9,8 +9,7 @@ from collections.abc import Iterable
 
 from mux_async.emulator.data._dataset import Dataset
 from mux_async.emulator.data._library import library_of
-from mux_async.emulator.data._query import Parameters
-from mux_async.emulator.data._request import DataHandler, DataRequest, Operation
+from mux_async.emulator.data._query import DataHandler, DataRequest, Operation, Parameters
 from mux_async.emulator.http._messages import Response
 from mux_async.emulator.routing._router import ApiCall, Handler, Route
 from mux_async.emulator.state._state import Environment, State
@@ -28,7 +27,7 @@ class DatasetCache:
         dataset = self._datasets.get(name)
         if dataset is None:
             dataset = self._datasets[name] = Dataset(name)
-        dataset.look(library_of(environment), state.now)
+        dataset.update(library_of(environment), state.now)
         return dataset
 
     def routes(self, operations: Iterable[Operation]) -> tuple[Route, ...]:

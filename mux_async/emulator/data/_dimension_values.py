@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from functools import partial
 
 from mux_async.emulator.data._dimensions import ADVANCED, BASIC, DIMENSIONS, TRACES, elements_of, value_of
 from mux_async.emulator.data._groups import ordered
-from mux_async.emulator.data._query import ORDERS
-from mux_async.emulator.data._request import DataHandler, DataRequest, Operation, envelope
+from mux_async.emulator.data._query import ORDERS, DataRequest, Operation, envelope
 from mux_async.emulator.http._messages import Response
 
 
@@ -16,17 +16,13 @@ def _list(request: DataRequest) -> Response:
     return envelope({"basic": list(BASIC), "advanced": list(ADVANCED)}, request.timeframe())
 
 
-def _values(name: str, *, metrics: bool) -> DataHandler:
-    """Answer for the dimension that the path names by *name*; *metrics* when filters by metric are taken."""
-
-    def answer(request: DataRequest) -> Response:
-        read = value_of(request.path_choice(name, DIMENSIONS, "dimension"))
-        timeframe = request.timeframe()
-        views = request.views(timeframe, request.query.tests(metrics=metrics))
-        rows = _rows(map(read, views), "views", descending=True)
-        return envelope(request.query.page(rows), timeframe, len(rows))
-
-    return answer
+def _values(name: str, request: DataRequest) -> Response:
+    """Answer for the dimension that the path names by *name*. The deprecated operation takes no filters by metric."""
+    read = value_of(request.path_choice(name, DIMENSIONS, "dimension"))
+    timeframe = request.timeframe()
+    views = request.views(timeframe, request.query.tests(metrics=name == "DIMENSION_ID"))
+    rows = _rows(map(read, views), "views", descending=True)
+    return envelope(request.query.page(rows), timeframe, len(rows))
 
 
 def _elements(request: DataRequest) -> Response:
@@ -49,8 +45,8 @@ def _rows(values: Iterable[str | None], order: str, *, descending: bool) -> list
 
 OPERATIONS: tuple[Operation, ...] = (
     ("GET", "/data/v1/dimensions", _list),
-    ("GET", "/data/v1/dimensions/{DIMENSION_ID}", _values("DIMENSION_ID", metrics=True)),
+    ("GET", "/data/v1/dimensions/{DIMENSION_ID}", partial(_values, "DIMENSION_ID")),
     ("GET", "/data/v1/dimensions/{DIMENSION_ID}/elements", _elements),
     ("GET", "/data/v1/filters", _list),
-    ("GET", "/data/v1/filters/{FILTER_ID}", _values("FILTER_ID", metrics=False)),
+    ("GET", "/data/v1/filters/{FILTER_ID}", partial(_values, "FILTER_ID")),
 )

@@ -7,10 +7,10 @@ an average view plays it. So the values, each times the length of its part, add 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import accumulate
 
-from mux_async.emulator.data._query import MAX_LIMIT
-from mux_async.emulator.data._request import DataHandler, DataRequest, Operation, envelope
+from mux_async.emulator.data._query import MAX_LIMIT, DataRequest, Operation, envelope
 from mux_async.emulator.data._views import Video, View
 from mux_async.emulator.http._messages import Response, invalid, not_found
 from mux_async.emulator.state._ids import is_well_formed
@@ -72,42 +72,35 @@ def _heat(views: Sequence[View], duration: int, parts: int) -> list[float]:
     return [(edge + covered) / len(views) for edge, covered in zip(edges, accumulate(whole), strict=False)]
 
 
-def _heatmap(subject: Subject) -> DataHandler:
-    def answer(request: DataRequest) -> Response:
-        views, duration = _watched(request, subject)
-        parts = min(MAX_PARTS, max(MIN_PARTS, duration // 1000))
-        value = [round(heat, 6) for heat in _heat(views, duration, parts)]
-        return envelope({"total_views": len(views), "value": value}, request.timeframe())
-
-    return answer
+def _heatmap(subject: Subject, request: DataRequest) -> Response:
+    views, duration = _watched(request, subject)
+    parts = min(MAX_PARTS, max(MIN_PARTS, duration // 1000))
+    value = [round(heat, 6) for heat in _heat(views, duration, parts)]
+    return envelope({"total_views": len(views), "value": value}, request.timeframe())
 
 
-def _hotspots(subject: Subject) -> DataHandler:
-    def answer(request: DataRequest) -> Response:
-        limit = min(MAX_LIMIT, request.query.whole("limit", _DEFAULT_LIMIT))
-        descending = request.query.descending("desc")
-        views, duration = _watched(request, subject)
-        parts = min(_HOTSPOTS, duration)
-        heat = _heat(views, duration, parts)
-        most = max(heat, default=0.0) or 1.0
-        spots = [
-            {
-                "start_ms": number * duration // parts,
-                "end_ms": (number + 1) * duration // parts,
-                "score": round(value / most, 6),
-            }
-            for number, value in enumerate(heat)
-        ]
-        spots.sort(key=lambda spot: spot["start_ms"])
-        spots.sort(key=lambda spot: spot["score"], reverse=descending)
-        return envelope({"total_views": len(views), "hotspots": spots[:limit]}, request.timeframe())
-
-    return answer
+def _hotspots(subject: Subject, request: DataRequest) -> Response:
+    limit = min(MAX_LIMIT, request.query.whole("limit", _DEFAULT_LIMIT))
+    descending = request.query.descending("desc")
+    views, duration = _watched(request, subject)
+    parts = min(_HOTSPOTS, duration)
+    heat = _heat(views, duration, parts)
+    most = max(heat, default=0.0) or 1.0
+    spots = [
+        {"start_ms": n * duration // parts, "end_ms": (n + 1) * duration // parts, "score": round(value / most, 6)}
+        for n, value in enumerate(heat)
+    ]
+    spots.sort(key=lambda spot: spot["start_ms"])
+    spots.sort(key=lambda spot: spot["score"], reverse=descending)
+    return envelope({"total_views": len(views), "hotspots": spots[:limit]}, request.timeframe())
 
 
 def _operations(path: str, subject: Subject) -> tuple[Operation, ...]:
     base = f"/data/v1/engagement/{path}"
-    return ("GET", f"{base}/heatmap", _heatmap(subject)), ("GET", f"{base}/hotspots", _hotspots(subject))
+    return (
+        ("GET", f"{base}/heatmap", partial(_heatmap, subject)),
+        ("GET", f"{base}/hotspots", partial(_hotspots, subject)),
+    )
 
 
 OPERATIONS: tuple[Operation, ...] = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mux_async.emulator.data._fields import iso
 from mux_async.emulator.data._groups import grouped
-from mux_async.emulator.data._request import DataRequest, Operation, envelope
+from mux_async.emulator.data._query import DataRequest, Operation, envelope
 from mux_async.emulator.data._vocabulary import ERRORS
 from mux_async.emulator.http._messages import Response
 from mux_async.emulator.state._state import Json

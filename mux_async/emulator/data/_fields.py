@@ -112,10 +112,15 @@ _DERIVED: Mapping[str, Callable[[], Getter]] = {
     "playback_failure_error_type_id": lambda: _only_if("playback_failure"),
     "video_startup_business_exception_error_type_id": lambda: _only_if("video_startup_business_exception"),
     "player_load_time": lambda: field("player_startup_time"),
+    "player_source_domain": lambda: lambda view: view.video.player_source_host_name.partition(".")[2],
     "player_source_duration": lambda: field("video_duration"),
     "player_source_height": lambda: _rendition("last_rendition", 0),
     "player_source_width": lambda: _rendition("last_rendition", 1),
     "player_source_stream_type": lambda: field("video_stream_type"),
+    "player_source_type": lambda: _constant("application/x-mpegurl"),
+    "player_source_url": lambda: (
+        lambda view: f"https://{view.video.player_source_host_name}/{view.video.playback_id or view.video.video_id}.m3u8"
+    ),
     "property_id": lambda: _constant(_PROPERTY),
     "short_time": lambda: (
         lambda view: (
@@ -135,6 +140,8 @@ _DERIVED: Mapping[str, Callable[[], Getter]] = {
     "video_source_height_initial": lambda: _rendition("first_rendition", 0),
     "video_source_width_initial": lambda: _rendition("first_rendition", 1),
     "video_source_bitrate_initial": lambda: _rendition("first_rendition", 2),
+    "video_variant_name": lambda: lambda view: None if view.video.view_drm_type is None else "protected",
+    "view_drm_level": lambda: lambda view: None if view.video.view_drm_type is None else "L3",
     "view_error_id": lambda: field("error_type_id"),
     "view_id": lambda: field("id"),
     "view_total_content_playback_time": lambda: field("view_playing_time"),

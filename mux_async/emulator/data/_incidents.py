@@ -14,8 +14,7 @@ import attrs
 from mux_async.emulator.data._dimensions import value_of
 from mux_async.emulator.data._fields import iso
 from mux_async.emulator.data._groups import grouped, ordered
-from mux_async.emulator.data._query import ORDERS
-from mux_async.emulator.data._request import DataRequest, Operation, envelope
+from mux_async.emulator.data._query import ORDERS, DataRequest, Operation, envelope
 from mux_async.emulator.data._views import View
 from mux_async.emulator.data._vocabulary import ERRORS
 from mux_async.emulator.http._messages import Response, invalid, not_found
@@ -187,10 +186,6 @@ def _one(request: DataRequest, among: Sequence[_Incident]) -> _Incident:
     return found
 
 
-def _retrieve(request: DataRequest) -> Response:
-    return envelope(_one(request, _found(request)).written(), request.timeframe())
-
-
 def _related(request: DataRequest) -> Response:
     """Others of the same value, and others at the same time."""
     among = _found(request)
@@ -200,6 +195,10 @@ def _related(request: DataRequest) -> Response:
 
 OPERATIONS: tuple[Operation, ...] = (
     ("GET", "/data/v1/incidents", _list),
-    ("GET", "/data/v1/incidents/{INCIDENT_ID}", _retrieve),
+    (
+        "GET",
+        "/data/v1/incidents/{INCIDENT_ID}",
+        lambda request: envelope(_one(request, _found(request)).written(), request.timeframe()),
+    ),
     ("GET", "/data/v1/incidents/{INCIDENT_ID}/related", _related),
 )

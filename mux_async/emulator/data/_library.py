@@ -51,100 +51,56 @@ def _weight(seed: int, slot: int) -> int:
     return ((mixed ^ mixed >> 31) * 0x94D049BB133111EB) & _MASK
 
 
-def _first(playback_ids: Sequence[PlaybackId]) -> PlaybackId | None:
-    return playback_ids[0] if playback_ids else None
-
-
 def _asset_video(asset: Asset) -> Video:
     meta: Json = asset.meta or {}
-    playback = _first(asset.playback_ids)
     media = asset.media
-    return _video(
-        asset.id,
-        meta.get("title") or f"Asset {asset.id[:6]}",
+    return Video(
+        slot=crc32(asset.id.encode()),
         video_id=meta.get("external_id") or asset.id,
-        creator=meta.get("creator_id"),
-        content_type="asset",
-        duration=None if media is None else round(media.duration * 1000),
+        video_title=meta.get("title") or f"Asset {asset.id[:6]}",
+        video_content_type="asset",
+        video_creator_id=meta.get("creator_id"),
+        video_duration=60_000 if media is None else round(media.duration * 1000),
         asset_id=asset.id,
         live_stream_id=asset.live_stream_id,
-        playback=playback,
         max_height=1080 if media is None or not media.has_video else media.short_side,
+        **_playable(asset.playback_ids),
     )
 
 
 def _stream_video(stream: LiveStream) -> Video:
     meta: Json = stream.members.get("meta") or {}
-    return _video(
-        stream.id,
-        meta.get("title") or f"Live stream {stream.id[:6]}",
-        video_id=stream.id,
-        creator=None,
-        content_type="live",
-        duration=None,
-        asset_id=None,
-        live_stream_id=stream.id,
-        playback=_first(stream.playback_ids),
-        max_height=1080,
-        is_live=True,
-    )
-
-
-def _video(
-    name: str,
-    title: str | None,
-    *,
-    video_id: str,
-    creator: str | None,
-    content_type: str,
-    duration: int | None,
-    asset_id: str | None = None,
-    live_stream_id: str | None = None,
-    playback: PlaybackId | None = None,
-    max_height: int = 1080,
-    series: str | None = None,
-    drm: str | None = None,
-    is_live: bool = False,
-) -> Video:
-    is_own = asset_id is not None or live_stream_id is not None
-    drm = "widevine" if playback is not None and playback.policy == "drm" else drm
-    host = "stream.mux.com" if is_own else "media.example.com"
-    source = playback.id if playback is not None else video_id
     return Video(
-        slot=crc32(name.encode()),
-        video_id=video_id,
-        video_title=title,
-        video_series=series,
-        video_content_type=content_type,
-        video_creator_id=creator,
-        video_duration=duration if duration is not None or is_live else 60_000,
-        video_stream_type="live" if is_live else "on-demand",
-        asset_id=asset_id,
-        playback_id=None if playback is None else playback.id,
-        live_stream_id=live_stream_id,
-        max_height=max_height,
-        player_source_host_name=host,
-        player_source_domain=host.partition(".")[2],
-        player_source_url=f"https://{host}/{source}.m3u8",
-        player_source_type="application/x-mpegurl",
-        view_drm_type=drm,
-        view_drm_level=None if drm is None else "L3",
-        video_variant_name=None if drm is None else "protected",
-        page_path=f"/watch/{video_id}",
+        slot=crc32(stream.id.encode()),
+        video_id=stream.id,
+        video_title=meta.get("title") or f"Live stream {stream.id[:6]}",
+        video_content_type="live",
+        video_duration=None,
+        video_stream_type="live",
+        live_stream_id=stream.id,
+        **_playable(stream.playback_ids),
     )
+
+
+def _playable(playback_ids: Sequence[PlaybackId]) -> Json:
+    chosen = next(iter(playback_ids), None)
+    if chosen is None:
+        return {}
+    return {"playback_id": chosen.id, "view_drm_type": "widevine" if chosen.policy == "drm" else None}
 
 
 def _title_video(title: Title) -> Video:
-    return _video(
-        title.video_id,
-        title.title,
+    return Video(
+        slot=crc32(title.video_id.encode()),
         video_id=title.video_id,
-        creator=title.creator,
-        content_type=title.content_type,
-        duration=None if title.seconds is None else title.seconds * 1000,
-        series=title.series,
-        drm=title.drm,
-        is_live=title.seconds is None,
+        video_title=title.title,
+        video_series=title.series,
+        video_content_type=title.content_type,
+        video_creator_id=title.creator,
+        video_duration=None if title.seconds is None else title.seconds * 1000,
+        video_stream_type="live" if title.seconds is None else "on-demand",
+        player_source_host_name="media.example.com",
+        view_drm_type=title.drm,
     )
 
 

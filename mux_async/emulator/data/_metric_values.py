@@ -9,8 +9,7 @@ from mux_async.emulator.data._fields import iso
 from mux_async.emulator.data._filters import EMPTY
 from mux_async.emulator.data._groups import Group, grouped, measured_groups, ordered
 from mux_async.emulator.data._metrics import METRICS, Measurement, measure, value_over
-from mux_async.emulator.data._query import ORDERS, Timeframe
-from mux_async.emulator.data._request import DataRequest, Operation, envelope
+from mux_async.emulator.data._query import ORDERS, DataRequest, Operation, Timeframe, envelope
 from mux_async.emulator.data._views import View
 from mux_async.emulator.http._messages import Response, invalid
 from mux_async.emulator.state._state import Json
@@ -116,14 +115,10 @@ def _breakdown(request: DataRequest) -> Response:
     descending = query.descending("desc" if order in ("value", "views") else "asc")
     groups = measured_groups(metric, views, dimension, measurement)
     # The impact is a rank, 1 for what harms most: recorded so, and it has to be an integer.
-    ranked = ordered(groups, lambda group: group.harm, descending=True, value=_value)
+    ranked = ordered(groups, lambda group: group.harm, descending=True, value=lambda group: group.value)
     rows = [_row(group, rank) for rank, group in enumerate(ranked, 1)]
     rows = ordered(rows, lambda row: row[order], descending=descending, value=lambda row: row["field"])
     return envelope(query.page(rows), timeframe, len(rows), meta=_meta(metric, measurement))
-
-
-def _value(group: Group) -> str | None:
-    return group.value
 
 
 def _row(group: Group, rank: int) -> Json:

@@ -22,15 +22,9 @@ Reader: TypeAlias = Callable[[View], "float | None"]
 
 @attrs.frozen
 class Metric:
-    """A metric.
+    """A metric. *measurement* is how values are combined by default (facts/BEHAVIOUR.md, section 3.3); *unit* is as comparisons call it.
 
-    Attributes:
-        name: For people.
-        measurement: How values are combined when nothing else is asked for (facts/BEHAVIOUR.md, section 3.3).
-        unit: As comparisons call it.
-        good: 1 when more is better, -1 when less is, for ranking by harm.
-        field: Field of a view that it reads, if not named like the metric.
-        filterable: Whether ``metric_filters`` may name it.
+    *good* is 1 if more is better and -1 if less is. *field* is the field of a view that it reads, if it is not named like the metric.
     """
 
     name: str

@@ -7,6 +7,7 @@ shares of the views that began or ended within the minute before a point.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import attrs
 
@@ -15,8 +16,7 @@ from mux_async.emulator.data._fields import iso
 from mux_async.emulator.data._filters import select
 from mux_async.emulator.data._groups import grouped, ordered
 from mux_async.emulator.data._metrics import combine
-from mux_async.emulator.data._query import DAY, MAX_LIMIT, ORDERS, Timeframe
-from mux_async.emulator.data._request import DataHandler, DataRequest, Operation, envelope
+from mux_async.emulator.data._query import DAY, MAX_LIMIT, ORDERS, DataRequest, Operation, Timeframe, envelope
 from mux_async.emulator.data._views import View
 from mux_async.emulator.http._messages import Response, invalid
 from mux_async.emulator.state._state import Json
@@ -99,11 +99,8 @@ class _Family:
         return select(views, request.query.tests(self.dimensions, metrics=False))
 
 
-def _names(pairs: Sequence[tuple[str, str]]) -> DataHandler:
-    def answer(request: DataRequest) -> Response:
-        return envelope([{"name": name, "display_name": shown} for name, shown in pairs], request.timeframe())
-
-    return answer
+def _names(names: Mapping[str, str], request: DataRequest) -> Response:
+    return envelope([{"name": name, "display_name": shown} for name, shown in names.items()], request.timeframe())
 
 
 def _row(metric: str, value: str | None, views: Sequence[View], at: int) -> Json:
@@ -137,71 +134,59 @@ def _order(request: DataRequest) -> tuple[str, bool]:
     return order, request.query.descending("desc" if order in ("value", "views") else "asc")
 
 
-def _breakdown(family: _Family) -> DataHandler:
-    def answer(request: DataRequest) -> Response:
-        metric = family.metric(request)
-        dimension = request.query.choice("dimension", family.dimensions, "country")
-        order, descending = _order(request)
-        at = request.query.moment("timestamp", request.now, request.now)
-        rows = _rows(metric, family.going(request, at, at), dimension, at * 1000, order, descending=descending)
-        return envelope(rows, Timeframe(at, at))
-
-    return answer
+def _breakdown(family: _Family, request: DataRequest) -> Response:
+    metric = family.metric(request)
+    dimension = request.query.choice("dimension", family.dimensions, "country")
+    order, descending = _order(request)
+    at = request.query.moment("timestamp", request.now, request.now)
+    rows = _rows(metric, family.going(request, at, at), dimension, at * 1000, order, descending=descending)
+    return envelope(rows, Timeframe(at, at))
 
 
-def _timeseries(family: _Family) -> DataHandler:
-    def answer(request: DataRequest) -> Response:
-        metric = family.metric(request)
-        start = request.query.moment("timestamp", request.now, max(0, request.now - _SPAN))
-        end = min(start + _SPAN, request.now)
-        views = family.going(request, start, end)
-        rows: list[Json] = []
-        for at in range(start - start % STEP, end + 1, STEP):
-            row = _row(metric, None, views, at * 1000)
-            rows.append({"date": iso(at * 1000), "value": row["metric_value"], "concurrent_viewers": row["concurrent_viewers"]})
-        return envelope(rows, Timeframe(start, end))
-
-    return answer
+def _timeseries(family: _Family, request: DataRequest) -> Response:
+    metric = family.metric(request)
+    start = request.query.moment("timestamp", request.now, max(0, request.now - _SPAN))
+    end = min(start + _SPAN, request.now)
+    views = family.going(request, start, end)
+    rows: list[Json] = []
+    for at in range(start - start % STEP, end + 1, STEP):
+        row = _row(metric, None, views, at * 1000)
+        rows.append({"date": iso(at * 1000), "value": row["metric_value"], "concurrent_viewers": row["concurrent_viewers"]})
+    return envelope(rows, Timeframe(start, end))
 
 
-def _breakdown_timeseries(family: _Family) -> DataHandler:
-    def answer(request: DataRequest) -> Response:
-        metric, query = family.metric(request), request.query
-        dimension = query.choice("dimension", family.dimensions, "country")
-        order, descending = _order(request)
-        timeframe = query.timeframe(request.now, _BREAKDOWN_SPAN)
-        if timeframe.end - timeframe.start > _MAX_BREAKDOWN_SPAN:
-            raise invalid("timeframe[] must be at most 10 minutes long")
-        if timeframe.start < request.now - DAY or timeframe.end > request.now:
-            raise invalid("timeframe[] must lie within the last 24 hours")
-        limit = min(MAX_LIMIT, query.whole("limit", 10))
-        views = family.going(request, timeframe.start, timeframe.end)
-        points: list[Json] = []
-        for at in range(timeframe.start - timeframe.start % STEP, timeframe.end + 1, STEP):
-            rows = _rows(metric, views, dimension, at * 1000, order, descending=descending)[:limit]
-            values = [{name: value for name, value in row.items() if name != "negative_impact"} for row in rows]
-            points.append({"date": iso(at * 1000), "values": values})
-        return envelope(points, timeframe)
-
-    return answer
+def _breakdown_timeseries(family: _Family, request: DataRequest) -> Response:
+    metric, query = family.metric(request), request.query
+    dimension = query.choice("dimension", family.dimensions, "country")
+    order, descending = _order(request)
+    timeframe = query.timeframe(request.now, _BREAKDOWN_SPAN)
+    if timeframe.end - timeframe.start > _MAX_BREAKDOWN_SPAN:
+        raise invalid("timeframe[] must be at most 10 minutes long")
+    if timeframe.start < request.now - DAY or timeframe.end > request.now:
+        raise invalid("timeframe[] must lie within the last 24 hours")
+    limit = min(MAX_LIMIT, query.whole("limit", 10))
+    views = family.going(request, timeframe.start, timeframe.end)
+    points: list[Json] = []
+    for at in range(timeframe.start - timeframe.start % STEP, timeframe.end + 1, STEP):
+        rows = _rows(metric, views, dimension, at * 1000, order, descending=descending)[:limit]
+        values = [{name: value for name, value in row.items() if name != "negative_impact"} for row in rows]
+        points.append({"date": iso(at * 1000), "values": values})
+    return envelope(points, timeframe)
 
 
-def _histogram(family: _Family) -> DataHandler:
-    def answer(request: DataRequest) -> Response:
-        request.path_choice(f"{family.prefix}_HISTOGRAM_METRIC_ID", (_HISTOGRAM,), "metric that has histograms")
-        end = request.now
-        start = max(0, end - _SPAN)
-        views = family.going(request, start, end)
-        times: dict[int, list[int]] = {}
-        for view in views:
-            shown_at = view.view_start + view.startup.waited
-            if view.startup.time_to_first_frame is not None and start * 1000 <= shown_at <= end * 1000:
-                times.setdefault(shown_at // 60_000, []).append(view.startup.time_to_first_frame)
-        rows = [_histogram_row(minute, times.get(minute, [])) for minute in range(start // 60, end // 60 + 1)]
-        buckets = [{"start": low, "end": high} for low, high in _BUCKETS]
-        return envelope(rows, Timeframe(start, end), meta={"buckets": buckets, "bucket_unit": "milliseconds"})
-
-    return answer
+def _histogram(family: _Family, request: DataRequest) -> Response:
+    request.path_choice(f"{family.prefix}_HISTOGRAM_METRIC_ID", (_HISTOGRAM,), "metric that has histograms")
+    end = request.now
+    start = max(0, end - _SPAN)
+    views = family.going(request, start, end)
+    times: dict[int, list[int]] = {}
+    for view in views:
+        shown_at = view.view_start + view.startup.waited
+        if view.startup.time_to_first_frame is not None and start * 1000 <= shown_at <= end * 1000:
+            times.setdefault(shown_at // 60_000, []).append(view.startup.time_to_first_frame)
+    rows = [_histogram_row(minute, times.get(minute, [])) for minute in range(start // 60, end // 60 + 1)]
+    buckets = [{"start": low, "end": high} for low, high in _BUCKETS]
+    return envelope(rows, Timeframe(start, end), meta={"buckets": buckets, "bucket_unit": "milliseconds"})
 
 
 def _histogram_row(minute: int, times: Sequence[int]) -> Json:
@@ -224,26 +209,20 @@ _REALTIME = _Family("/data/v1/realtime", "REALTIME", tuple(_METRICS)[:-1], tuple
 
 def _operations(family: _Family) -> tuple[Operation, ...]:
     one = f"{family.path}/metrics/{{{family.prefix}_METRIC_ID}}"
-    metrics = [*((name, _METRICS[name][0]) for name in family.metrics), (_HISTOGRAM, "Video Startup Time")]
+    histogram = f"{family.path}/metrics/{{{family.prefix}_HISTOGRAM_METRIC_ID}}/histogram-timeseries"
+    metrics = {name: _METRICS[name][0] for name in family.metrics} | {_HISTOGRAM: "Video Startup Time"}
     return (
-        ("GET", f"{family.path}/dimensions", _names([(name, MONITORED[name]) for name in family.dimensions])),
-        ("GET", f"{family.path}/metrics", _names(metrics)),
-        ("GET", f"{one}/breakdown", _breakdown(family)),
-        ("GET", f"{one}/timeseries", _timeseries(family)),
-        (
-            "GET",
-            f"{family.path}/metrics/{{{family.prefix}_HISTOGRAM_METRIC_ID}}/histogram-timeseries",
-            _histogram(family),
-        ),
+        ("GET", f"{family.path}/dimensions", partial(_names, {name: MONITORED[name] for name in family.dimensions})),
+        ("GET", f"{family.path}/metrics", partial(_names, metrics)),
+        ("GET", f"{one}/breakdown", partial(_breakdown, family)),
+        ("GET", f"{one}/timeseries", partial(_timeseries, family)),
+        ("GET", histogram, partial(_histogram, family)),
     )
 
 
+_BREAKDOWNS = "/data/v1/monitoring/metrics/{MONITORING_METRIC_ID}/breakdown-timeseries"
 OPERATIONS: tuple[Operation, ...] = (
     *_operations(_MONITORING),
-    (
-        "GET",
-        "/data/v1/monitoring/metrics/{MONITORING_METRIC_ID}/breakdown-timeseries",
-        _breakdown_timeseries(_MONITORING),
-    ),
+    ("GET", _BREAKDOWNS, partial(_breakdown_timeseries, _MONITORING)),
     *_operations(_REALTIME),
 )

@@ -1,4 +1,4 @@
-"""Parsing and validation of the Data API's parameters (facts/BEHAVIOUR.md, section 3.3).
+"""Requests to the Data API: their parameters (facts/BEHAVIOUR.md, section 3.3), what they are answered from, and the envelope.
 
 An invalid parameter is a 400 that names it; a missing one has the default that was recorded or documented.
 """
@@ -6,15 +6,18 @@ An invalid parameter is a 400 that names it; a missing one has the default that 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import TypeVar, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias, TypeVar, cast
 from urllib.parse import parse_qsl
 
 import attrs
 
-from mux_async.emulator.data._filters import Test, compiled, parse_filter, parse_metric_filter
+from mux_async.emulator.data._dataset import Dataset
+from mux_async.emulator.data._filters import Test, compiled, parse_filter, parse_metric_filter, select
 from mux_async.emulator.data._metrics import Measurement
-from mux_async.emulator.http._messages import Request, invalid
+from mux_async.emulator.data._views import View
+from mux_async.emulator.http._messages import Request, Response, invalid, json_response
+from mux_async.emulator.routing._router import ApiCall
 from mux_async.emulator.validation._validation import whole_parameter
 
 T = TypeVar("T")
@@ -131,3 +134,42 @@ class Parameters:
         if metrics:
             tests += [parse_metric_filter(text) for text in self.list_of("metric_filters")]
         return tests
+
+
+@attrs.frozen
+class DataRequest:
+    """One request to the Data API, with the views of the caller's environment and the parsed parameters."""
+
+    call: ApiCall
+    dataset: Dataset
+    query: Parameters
+
+    @property
+    def now(self) -> int:
+        """Epoch seconds."""
+        return self.dataset.now // 1000
+
+    def timeframe(self) -> Timeframe:
+        """The requested timeframe, by default the last 24 hours. Raises `ApiError` (400)."""
+        return self.query.timeframe(self.now)
+
+    def views(self, timeframe: Timeframe, tests: Sequence[Test]) -> list[View]:
+        """Return the views that ended in the period and pass the tests, oldest first."""
+        return select(self.dataset.ended(*timeframe.milliseconds), tests)
+
+    def path_choice(self, name: str, allowed: Sequence[str], what: str) -> str:
+        """Return a parameter of the path that must be one of *allowed*; *what* names it for people. Raises `ApiError` (400)."""
+        value = self.call.params[name]
+        if value not in allowed:
+            raise invalid(f'{name}: "{value[:80]}" is not a {what}')
+        return value
+
+
+DataHandler: TypeAlias = Callable[[DataRequest], Response]
+Operation: TypeAlias = tuple[str, str, DataHandler]
+"""Verb, path and handler."""
+
+
+def envelope(data: object, timeframe: Timeframe, total: int | None = None, **more: object) -> Response:
+    """Wrap a response (facts/BEHAVIOUR.md, section 3.2); *total* is the number of rows of all pages, or null."""
+    return json_response(200, {"data": data, "total_row_count": total, "timeframe": timeframe.as_list(), **more})

@@ -6,8 +6,7 @@ import re
 
 from mux_async.emulator.data._details import abridged, complete
 from mux_async.emulator.data._filters import Test
-from mux_async.emulator.data._query import DAY, Timeframe
-from mux_async.emulator.data._request import DataRequest, Operation, envelope
+from mux_async.emulator.data._query import DAY, DataRequest, Operation, Timeframe, envelope
 from mux_async.emulator.http._messages import Response, invalid, not_found
 
 _ERROR_ID = re.compile(r"\d{1,9}", re.ASCII)

@@ -51,7 +51,7 @@ _NOT_PLAYED = Playback()
 
 @attrs.frozen
 class Outage:
-    """A CDN in difficulties: from *start* to *end* (epoch milliseconds) it fails far more often."""
+    """A CDN that fails far more often from *start* to *end* (epoch milliseconds)."""
 
     cdn: str
     start: int
@@ -89,7 +89,7 @@ def make_viewer(seed: str) -> Viewer:
 
 
 @lru_cache(8192)
-def make_view(seed: int, end: int, viewer: Viewer, video: Video, troubles: tuple[Outage, ...]) -> View:
+def make_view(seed: int, end: int, viewer: Viewer, video: Video, outages: tuple[Outage, ...]) -> View:
     """Make up the view of *video* by *viewer* that ended at *end* (epoch milliseconds).
 
     The cache holds a week of views. It is shared by the emulators of a process, because programs that test against one often make another
@@ -97,14 +97,14 @@ def make_view(seed: int, end: int, viewer: Viewer, video: Video, troubles: tuple
     """
     random = Random(seed)  # noqa: S311 - made-up data, not secrets
     (cdn,) = random.choices([name for name, _ in CDNS], [share for _, share in CDNS])
-    is_troubled = any(trouble.cdn == cdn and trouble.start <= end < trouble.end for trouble in troubles)
-    error = _error(random, is_troubled)
+    in_outage = any(outage.cdn == cdn and outage.start <= end < outage.end for outage in outages)
+    error = _error(random, in_outage)
     is_exit = error is None and random.random() < 0.035
     plays = not is_exit and (error is None or error.stage == "playing")
     ads = _ads(random) if plays and random.random() < 0.18 else _NO_ADS
     startup = _startup(random, viewer, ads, plays=plays)
     playback = _playback(random, viewer, video, is_cut=error is not None) if plays else _NOT_PLAYED
-    count = _stall_count(random, playback.view_playing_time, viewer.throughput, is_troubled)
+    count = _stall_count(random, playback.view_playing_time, viewer.throughput, in_outage)
     stalled = sum(int(random.lognormvariate(7.3, 0.7)) for _ in range(count))
     watch_time = startup.waited + playback.view_playing_time + stalled + playback.view_seek_duration
     start = end - watch_time
@@ -119,7 +119,7 @@ def make_view(seed: int, end: int, viewer: Viewer, video: Video, troubles: tuple
         player_view_count=random.choice((1, 1, 1, 2, 3)),
         player_remote_played=random.random() < 0.02,
         used_captions=random.random() < 0.15,
-        page_url=f"https://www.example.com{video.page_path}" if viewer.device.page_type is not None else None,
+        page_url=f"https://www.example.com/watch/{video.video_id}" if viewer.device.page_type is not None else None,
         view_start=start,
         view_end=end,
         watch_time=watch_time,
@@ -143,11 +143,11 @@ def _falling(value: float, best: float, worst: float) -> float:
     return round(min(1.0, max(0.0, (worst - value) / (worst - best))), 6)
 
 
-def _error(random: Random, is_troubled: bool) -> ErrorType | None:
-    if random.random() >= (0.35 if is_troubled else 0.03):
+def _error(random: Random, in_outage: bool) -> ErrorType | None:
+    if random.random() >= (0.35 if in_outage else 0.03):
         return None
     (error,) = random.choices(ERRORS, [error.weight for error in ERRORS])
-    return ERRORS[0] if is_troubled else error
+    return ERRORS[0] if in_outage else error
 
 
 def _ads(random: Random) -> Ads:
@@ -285,9 +285,9 @@ def _ranges(random: Random, playing: int, seeks: int, video: Video) -> tuple[tup
     return tuple(ranges)
 
 
-def _stall_count(random: Random, playing: int, throughput: int, is_troubled: bool) -> int:
+def _stall_count(random: Random, playing: int, throughput: int, in_outage: bool) -> int:
     """Draw from Poisson's distribution, by multiplying chances until they fall below its first term; at most 8."""
-    expected = playing / 60_000 * (0.12 if throughput < _SLOW else 0.02) * (4 if is_troubled else 1)
+    expected = playing / 60_000 * (0.12 if throughput < _SLOW else 0.02) * (4 if in_outage else 1)
     count, limit, chance = 0, math.exp(-min(expected, 5.0)), random.random()
     while chance > limit and count < 8:
         chance *= random.random()

@@ -41,31 +41,25 @@ class Viewer:
 
 @attrs.frozen(kw_only=True, cache_hash=True)
 class Video:
-    """What is watched."""
+    """What is watched: an asset or a live stream of the account, or a title of the catalogue."""
 
     slot: int
     """A number of its own, which decides what share of the views are its."""
     video_id: str
     video_title: str | None
-    video_series: str | None
+    video_series: str | None = None
     video_content_type: str
-    video_creator_id: str | None
+    video_creator_id: str | None = None
     video_duration: int | None
     """``None`` while it is live."""
-    video_stream_type: str
-    asset_id: str | None
-    playback_id: str | None
-    live_stream_id: str | None
-    max_height: int
+    video_stream_type: str = "on-demand"
+    asset_id: str | None = None
+    playback_id: str | None = None
+    live_stream_id: str | None = None
+    max_height: int = 1080
     """Pixels of the best rendition's shorter side."""
-    player_source_host_name: str
-    player_source_domain: str
-    player_source_url: str
-    player_source_type: str
-    view_drm_type: str | None
-    view_drm_level: str | None
-    video_variant_name: str | None
-    page_path: str
+    player_source_host_name: str = "stream.mux.com"
+    view_drm_type: str | None = None
 
 
 @attrs.frozen

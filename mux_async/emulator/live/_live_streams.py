@@ -124,7 +124,7 @@ def _encoder_action(act: Callable[[State, Environment, LiveStream], None]) -> Ha
 def _reset_stream_key(call: ApiCall) -> Response:
     stream = call.live_stream
     stream.stream_key = call.state.id_generator.uuid("stream key")
-    live_event(call.state, call.environment, "updated", stream)
+    _updated(call, stream)
     return created(live_stream_json(stream))
 
 
@@ -169,7 +169,7 @@ def _update_static_renditions(call: ApiCall) -> Response:
 def _delete_static_renditions(call: ApiCall) -> Response:
     stream = call.live_stream
     stream.options.pop("static_renditions", None)
-    live_event(call.state, call.environment, "updated", stream)
+    _updated(call, stream)
     return no_content()
 
 
@@ -198,10 +198,6 @@ def _create_simulcast_target(call: ApiCall) -> Response:
     return created(present(target))
 
 
-def _retrieve_simulcast_target(call: ApiCall) -> Response:
-    return data(present(call.part(call.live_stream.simulcast_targets, "SIMULCAST_TARGET_ID")))
-
-
 def _delete_simulcast_target(call: ApiCall) -> Response:
     stream = _idle_stream(call)
     target = call.part(stream.simulcast_targets, "SIMULCAST_TARGET_ID")
@@ -211,6 +207,7 @@ def _delete_simulcast_target(call: ApiCall) -> Response:
 
 
 _ONE = "/video/v1/live-streams/{LIVE_STREAM_ID}"
+_TARGET = f"{_ONE}/simulcast-targets/{{SIMULCAST_TARGET_ID}}"
 ROUTES = (
     Route("POST", "/video/v1/live-streams", _create),
     Route("GET", "/video/v1/live-streams", _list),
@@ -226,6 +223,6 @@ ROUTES = (
     Route("PUT", f"{_ONE}/new-asset-settings/static-renditions", _update_static_renditions),
     Route("DELETE", f"{_ONE}/new-asset-settings/static-renditions", _delete_static_renditions),
     Route("POST", f"{_ONE}/simulcast-targets", _create_simulcast_target),
-    Route("GET", f"{_ONE}/simulcast-targets/{{SIMULCAST_TARGET_ID}}", _retrieve_simulcast_target),
-    Route("DELETE", f"{_ONE}/simulcast-targets/{{SIMULCAST_TARGET_ID}}", _delete_simulcast_target),
+    Route("GET", _TARGET, lambda call: data(present(call.part(call.live_stream.simulcast_targets, "SIMULCAST_TARGET_ID")))),
+    Route("DELETE", _TARGET, _delete_simulcast_target),
 )

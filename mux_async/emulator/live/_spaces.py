@@ -135,10 +135,6 @@ def _create_broadcast(call: ApiCall) -> Response:
     return created(present(broadcast))
 
 
-def _retrieve_broadcast(call: ApiCall) -> Response:
-    return data(present(call.part(_space(call).broadcasts, "BROADCAST_ID")))
-
-
 def _delete_broadcast(call: ApiCall) -> Response:
     space = _space(call)
     broadcast = call.part(space.broadcasts, "BROADCAST_ID")
@@ -174,7 +170,7 @@ ROUTES = (
     retrieve_route(_PATH, "SPACE_ID", _spaces, space_json),
     Route("DELETE", _ONE, _delete),
     Route("POST", f"{_ONE}/broadcasts", _create_broadcast),
-    Route("GET", _BROADCAST, _retrieve_broadcast),
+    Route("GET", _BROADCAST, lambda call: data(present(call.part(_space(call).broadcasts, "BROADCAST_ID")))),
     Route("DELETE", _BROADCAST, _delete_broadcast),
     Route("POST", f"{_BROADCAST}/start", _start_broadcast),
     Route("POST", f"{_BROADCAST}/stop", _stop_broadcast),

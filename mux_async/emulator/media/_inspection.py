@@ -49,19 +49,11 @@ NOT_MEDIA = "The input is not a video or audio file"
 
 @attrs.frozen
 class VideoInfo:
-    """What there is to see, as it is shown: turned upright, with square pixels.
+    """The video of a file, as it is shown: upright, with square pixels.
 
-    Attributes:
-        codec: FFmpeg's name.
-        width: Pixels.
-        height: Pixels.
-        frame_rate: Frames per second; ``None`` when it is not known.
-        turn: Degrees counterclockwise that stored frames are turned by.
-        pixel_aspect: Width of a stored pixel by its height.
-        pixels: FFmpeg's name of the format.
-        longest_gop: Seconds between two pictures that need no other, at most.
-        most_bits: Bits per second in the largest such stretch.
-        begins_whole: Whether the first picture needs no other.
+    *turn* is the degrees counterclockwise that stored frames are turned by, *pixel_aspect* the width of a stored pixel by its height.
+    *longest_gop* is the longest time between key frames in seconds, *most_bits* the highest bits per second of such a time, and
+    *begins_whole* says whether the first picture is a key frame.
     """
 
     codec: str
@@ -78,7 +70,7 @@ class VideoInfo:
 
 @attrs.frozen
 class AudioInfo:
-    """What there is to hear."""
+    """The audio of a file."""
 
     codec: str
     channels: int
@@ -98,19 +90,14 @@ class Inspection:
     def describe(self) -> dict[str, Any]:
         """Return what `mux_async.emulator.MediaInfo` is made of."""
         picture, sound = self.picture, self.sound
-        found: dict[str, Any] = {
-            "duration": round(self.duration, 6),
-            "container": self.format,
-            "non_standard": self.non_standard_reasons(),
-        }
-        rate = None if picture is None else picture.frame_rate
-        found["frame_rate"] = -1.0 if rate is None else round(float(rate), 3)
-        found["width"], found["height"] = (0, 0) if picture is None else (picture.width, picture.height)
-        found["channels"] = 0 if sound is None else sound.channels
+        found: dict[str, Any] = {"container": self.format, "non_standard": self.non_standard_reasons()}
+        found |= {"duration": round(self.duration, 6), "width": 0, "height": 0, "frame_rate": -1.0, "channels": 0}
         if picture is not None:
-            found["video_codec"] = picture.codec
+            found |= {"width": picture.width, "height": picture.height, "video_codec": picture.codec}
+            if picture.frame_rate is not None:
+                found["frame_rate"] = round(float(picture.frame_rate), 3)
         if sound is not None:
-            found["audio_codec"], found["sample_rate"] = sound.codec, sound.sample_rate
+            found |= {"channels": sound.channels, "audio_codec": sound.codec, "sample_rate": sound.sample_rate}
         return found
 
     def non_standard_reasons(self) -> dict[str, str]:
@@ -162,7 +149,7 @@ def read(path: str) -> Inspection:
     with opened(path) as container:
         video, audio = main_streams(container)
         first = None if video is None else _first_frame(container, video)
-        if audio is not None and not _sounds(audio):
+        if audio is not None and min(audio.codec_context.sample_rate, audio.codec_context.channels) <= 0:
             audio = None
         if first is None and audio is None:
             raise NotMediaError(NOT_MEDIA)
@@ -192,10 +179,6 @@ def _first_frame(container: InputContainer, video: VideoStream) -> VideoFrame | 
         return next(container.decode(video), None)
     except FFmpegError:
         return None
-
-
-def _sounds(audio: AudioStream) -> bool:
-    return audio.codec_context.sample_rate > 0 and audio.codec_context.channels > 0
 
 
 def _packets(container: InputContainer, *streams: VideoStream | AudioStream | None) -> Iterator[Packet[Any]]:

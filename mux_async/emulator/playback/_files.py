@@ -5,7 +5,6 @@ All have the right format and size. Without a media file they are empty (`mux_as
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from math import ceil
 from urllib.parse import quote
@@ -13,9 +12,8 @@ from urllib.parse import quote
 from mux_async.emulator.http._messages import Request, Response, invalid, json_response, not_found, text
 from mux_async.emulator.media._backend import Animation, Storyboard
 from mux_async.emulator.playback._media_responses import generated, generated_from
-from mux_async.emulator.playback._params import seconds
+from mux_async.emulator.playback._params import PlaybackRequest, seconds
 from mux_async.emulator.playback._placeholder_images import TYPES, picture
-from mux_async.emulator.playback._request import PlaybackRequest
 from mux_async.emulator.resources._usage import record_delivery
 from mux_async.emulator.state._media_orders import download_order, master_order
 from mux_async.emulator.state._serialization import asset_json, origin_of
@@ -171,21 +169,3 @@ def master(request: Request, state: State, asset_id: str) -> Response:
 def _stamp(seconds: float) -> str:
     whole = round(seconds * 1000)
     return f"{whole // 3_600_000:02}:{whole // 60_000 % 60:02}:{whole // 1000 % 60:02}.{whole % 1000:03}"
-
-
-Answer = Callable[[PlaybackRequest, str], Response]
-
-
-def answer_for(segments: tuple[str, ...]) -> tuple[str, str, Answer] | None:
-    """Return what a path asks for: the audience its token must have, the file's name or extension, and who answers."""
-    match segments:
-        case (_, "text", name):
-            return "v", name, captions
-        case (_, name) if name.startswith("storyboard."):
-            return "s", name.removeprefix("storyboard."), storyboard
-        case (_, name) if name.startswith("animated."):
-            return "g", name.removeprefix("animated."), animated
-        case (_, name) if name.endswith((".mp4", ".m4a")):
-            return "v", name, download
-        case _:
-            return None

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mux_async.emulator.http._messages import ApiError, FileSlice, Request, Response, not_found, text
 from mux_async.emulator.media._backend import MediaBackend, MediaBackendError, MediaFile, Order
-from mux_async.emulator.playback._request import PlaybackRequest
+from mux_async.emulator.playback._params import PlaybackRequest
 from mux_async.emulator.resources._usage import record_delivery
 
 log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""Parameters of the stream and image hosts, from the URL or from the claims of a token.
+"""Requests to the stream and image hosts, and their parameters, from the URL or from the claims of a token.
 
 For a signed playback id the claims of the token count and parameters in the URL do not; for a public one the URL counts
 (facts/BEHAVIOUR.md, section 8.2). Names, defaults and bounds are those of sections 9.2 and 9.3. This module parses and validates; it does
@@ -13,8 +13,10 @@ from typing import Any
 
 import attrs
 
-from mux_async.emulator.http._messages import invalid
+from mux_async.emulator.http._messages import Request, invalid
+from mux_async.emulator.media._backend import MediaFile
 from mux_async.emulator.media._probe import MediaInfo
+from mux_async.emulator.state._state import Asset, Environment, PlaybackId, State
 from mux_async.emulator.validation._validation import whole_parameter
 
 Params = Mapping[str, str]
@@ -26,6 +28,24 @@ _RESOLUTIONS = ("270p", "360p", "480p", "540p", "720p", "1080p", "1440p", "2160p
 MAX_SECONDS = 12 * 3600.0
 """No medium is longer."""
 _MAX_EPOCH = 1e11
+
+
+@attrs.frozen
+class PlaybackRequest:
+    """A request for a playback id that may be played.
+
+    *params* are those of the token, or of the URL if it has no token. *asset* may be the one that records the live stream. Without a media
+    backend, *media_file* is ``None``: playlists then describe the asset, and images are plain.
+    """
+
+    request: Request
+    params: Params
+    state: State
+    environment: Environment
+    playback_id: PlaybackId
+    asset: Asset
+    media: MediaInfo
+    media_file: MediaFile | None = None
 
 
 def from_claims(claims: Mapping[str, Any]) -> dict[str, str]:

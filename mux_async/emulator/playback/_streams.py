@@ -7,26 +7,35 @@ With a backend they show the media file (`mux_async.emulator.playback._media_res
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from functools import partial
 from math import ceil
 from urllib.parse import urlencode
 
 import attrs
 
-from mux_async.emulator.http._messages import ApiError, Request, Response, not_found, text
+from mux_async.emulator.http._messages import ApiError, Request, Response, failed, invalid, not_found, text
 from mux_async.emulator.media._backend import Still
 from mux_async.emulator.media._probe import MediaInfo
-from mux_async.emulator.playback._files import answer_for, master
+from mux_async.emulator.playback._files import animated, captions, download, master, storyboard
 from mux_async.emulator.playback._media_responses import generated, segment_lines, segment_response, stream_attributes
-from mux_async.emulator.playback._params import Params, default_language, from_claims, is_on, pick_rungs, thumbnail, window
+from mux_async.emulator.playback._params import (
+    Params,
+    PlaybackRequest,
+    default_language,
+    from_claims,
+    is_on,
+    pick_rungs,
+    thumbnail,
+    window,
+)
 from mux_async.emulator.playback._placeholder_images import TYPES, picture
-from mux_async.emulator.playback._request import PlaybackRequest
 from mux_async.emulator.playback._tokens import check_token, is_page_token
 from mux_async.emulator.resources._playback_restrictions import check_restriction
 from mux_async.emulator.resources._usage import record_delivery
 from mux_async.emulator.state._ids import is_well_formed
 from mux_async.emulator.state._serialization import iso, recorded_seconds
-from mux_async.emulator.state._state import Environment, PlaybackId, State
+from mux_async.emulator.state._state import Asset, Environment, PlaybackId, State
 
 SEGMENT_SECONDS = 5.0
 _RUNGS = (270, 360, 480, 720, 1080, 1440, 2160)
@@ -41,42 +50,42 @@ def playback(request: Request, state: State) -> Response:
     """Respond to a request to the stream or image host. Raises `ApiError` (400, 403, 404 or 412)."""
     if request.method not in {"GET", "HEAD"}:
         raise not_found()
-    segments = request.segments
-    if len(segments) == 1 and segments[0].endswith(".m3u8"):
-        return _multivariant(_open(request, state, segments[0].removesuffix(".m3u8"), "v"))
-    if len(segments) == 2 and segments[1].startswith("thumbnail."):
-        return _thumbnail(_open(request, state, segments[0], "t"), segments[1].removeprefix("thumbnail."))
-    if len(segments) == 2 and segments[1] == "master.mp4":
-        return master(request, state, segments[0])
-    if len(segments) == 3 and segments[1] == "rendition":
-        return _rendition(_open(request, state, segments[0], "v"), segments[2])
-    wanted = answer_for(segments)
-    if wanted is None:
-        raise not_found()
-    audience, name, answer = wanted
-    return answer(_open(request, state, segments[0], audience), name)
+    match request.segments:
+        case (name,) if name.endswith(".m3u8"):
+            return _multivariant(_open(request, state, name.removesuffix(".m3u8"), "v"))
+        case (asset_id, "master.mp4"):
+            return master(request, state, asset_id)
+        case (id, "rendition", name):
+            return _rendition(_open(request, state, id, "v"), name)
+        case (id, "text", name):
+            return captions(_open(request, state, id, "v"), name)
+        case (id, name) if name.endswith((".mp4", ".m4a")):
+            return download(_open(request, state, id, "v"), name)
+        case (id, name) if name.partition(".")[0] in _IMAGES:
+            kind, _, extension = name.partition(".")
+            audience, answer = _IMAGES[kind]
+            return answer(_open(request, state, id, audience), extension)
+        case _:
+            raise not_found()
 
 
 def _open(request: Request, state: State, id: str, audience: str) -> PlaybackRequest:
     if not is_well_formed(id):
-        raise ApiError(400, "invalid_parameters", "Failed to parse ID")
+        raise invalid("Failed to parse ID")
     found = state.find_playback(id)
     if found is None:
         raise not_found()
     environment, owner = found
-    if owner.type == "live_stream":
-        stream = environment.live_streams[owner.id]
-        playback_id = _entry(stream.playback_ids, id)
-        params = _parameters(request, state, environment, playback_id, audience)
-        recorded = environment.assets.get(stream.ingest.asset_id or "")
-        if stream.status != "active" or recorded is None or recorded.media is None:
-            raise ApiError(412, "failed_request", "The live stream is not active")
-        return _of(PlaybackRequest(request, params, state, environment, playback_id, recorded, recorded.media))
-    asset = environment.assets[owner.id]
-    playback_id = _entry(asset.playback_ids, id)
+    holder = (environment.assets if owner.type == "asset" else environment.live_streams)[owner.id]
+    playback_id = next(entry for entry in holder.playback_ids if entry.id == id)
     params = _parameters(request, state, environment, playback_id, audience)
-    if asset.media is None:
-        raise ApiError(412, "failed_request", "Asset is not ready")
+    if isinstance(holder, Asset):
+        asset, problem = holder, "Asset is not ready"
+    else:
+        recorded = environment.assets.get(holder.ingest.asset_id or "") if holder.status == "active" else None
+        asset, problem = recorded, "The live stream is not active"
+    if asset is None or asset.media is None:
+        raise failed(problem)
     return _of(PlaybackRequest(request, params, state, environment, playback_id, asset, asset.media))
 
 
@@ -86,10 +95,6 @@ def _of(playback: PlaybackRequest) -> PlaybackRequest:
         return playback if backend is None else attrs.evolve(playback, media_file=backend.media_file(playback.asset.id))
     length = max(playback.media.duration, recorded_seconds(playback.asset, playback.state))
     return attrs.evolve(playback, media=attrs.evolve(playback.media, duration=length))
-
-
-def _entry(entries: list[PlaybackId], id: str) -> PlaybackId:
-    return next(entry for entry in entries if entry.id == id)
 
 
 def _parameters(request: Request, state: State, environment: Environment, playback_id: PlaybackId, audience: str) -> Params:
@@ -210,7 +215,7 @@ def _segments(playback: PlaybackRequest, rung: str, count: int) -> Response:
 
 def _thumbnail(playback: PlaybackRequest, extension: str) -> Response:
     if not playback.media.has_video:
-        raise ApiError(400, "invalid_parameters", "The asset has no video")
+        raise invalid("The asset has no video")
     if extension not in _THUMBNAILS:
         raise not_found()
     wanted = thumbnail(playback.params, playback.media, is_live=playback.asset.is_live)
@@ -220,3 +225,11 @@ def _thumbnail(playback: PlaybackRequest, extension: str) -> Response:
     )
     order = Still(extension, time, *attrs.astuple(wanted)[1:])
     return generated(playback, order, TYPES[extension], plain) or text(200, plain(), TYPES[extension])
+
+
+_IMAGES: Mapping[str, tuple[str, Callable[[PlaybackRequest, str], Response]]] = {
+    "thumbnail": ("t", _thumbnail),
+    "storyboard": ("s", storyboard),
+    "animated": ("g", animated),
+}
+"""The audience that the token must have, and the function of the extension that responds."""

@@ -29,10 +29,6 @@ def _create_playback_id(call: ApiCall) -> Response:
     return created(present(add_playback_id(call.state, call.environment, owner, entry)))
 
 
-def _retrieve_playback_id(call: ApiCall) -> Response:
-    return data(present(call.part(_owner(call).playback_ids, "PLAYBACK_ID")))
-
-
 def _delete_playback_id(call: ApiCall) -> Response:
     owner = _owner(call)
     playback_id = call.part(owner.playback_ids, "PLAYBACK_ID")
@@ -110,10 +106,11 @@ def _delete_static_rendition(call: ApiCall) -> Response:
 
 
 def _playback_routes(prefix: str) -> tuple[Route, ...]:
+    one = f"{prefix}/playback-ids/{{PLAYBACK_ID}}"
     return (
         Route("POST", f"{prefix}/playback-ids", _create_playback_id),
-        Route("GET", f"{prefix}/playback-ids/{{PLAYBACK_ID}}", _retrieve_playback_id),
-        Route("DELETE", f"{prefix}/playback-ids/{{PLAYBACK_ID}}", _delete_playback_id),
+        Route("GET", one, lambda call: data(present(call.part(_owner(call).playback_ids, "PLAYBACK_ID")))),
+        Route("DELETE", one, _delete_playback_id),
     )
 
 

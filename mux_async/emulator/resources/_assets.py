@@ -76,10 +76,6 @@ def _read_cursor(cursor: str) -> int:
     raise invalid("cursor is not valid")
 
 
-def _retrieve(call: ApiCall) -> Response:
-    return _shown(call, call.asset)
-
-
 def _update(call: ApiCall) -> Response:
     asset = call.asset
     changes = call.json("UpdateAssetRequest")
@@ -166,7 +162,7 @@ def _lookup_playback_id(call: ApiCall) -> Response:
 ROUTES = (
     Route("POST", "/video/v1/assets", _create),
     Route("GET", "/video/v1/assets", _list),
-    Route("GET", "/video/v1/assets/{ASSET_ID}", _retrieve),
+    Route("GET", "/video/v1/assets/{ASSET_ID}", lambda call: _shown(call, call.asset)),
     Route("PATCH", "/video/v1/assets/{ASSET_ID}", _update),
     Route("DELETE", "/video/v1/assets/{ASSET_ID}", _delete),
     Route("GET", "/video/v1/assets/{ASSET_ID}/input-info", _input_info),

@@ -45,10 +45,6 @@ def _create(call: ApiCall) -> Response:
     return created(present(begin_shots(call.state, call.environment, asset)))
 
 
-def _retrieve(call: ApiCall) -> Response:
-    return data(present(_shots(call.asset)))
-
-
 def _delete(call: ApiCall) -> Response:
     asset = call.asset
     shots = _shots(asset)
@@ -60,4 +56,8 @@ def _delete(call: ApiCall) -> Response:
 
 
 _ONE = "/video/v1/assets/{ASSET_ID}/shots"
-ROUTES = (Route("POST", _ONE, _create), Route("GET", _ONE, _retrieve), Route("DELETE", _ONE, _delete))
+ROUTES = (
+    Route("POST", _ONE, _create),
+    Route("GET", _ONE, lambda call: data(present(_shots(call.asset)))),
+    Route("DELETE", _ONE, _delete),
+)

@@ -37,7 +37,7 @@ class StorageSink:
         if self._request.method == "OPTIONS":
             return text(200, "")
         self._check_signature(self._upload)
-        self._check_open(self._upload)
+        _check_open(self._upload)
         if self._request.method == "DELETE":
             if not self._upload.session.is_complete:
                 self._upload.session.discard()
@@ -55,11 +55,6 @@ class StorageSink:
         wanted = signature(self._state, upload.id, expires).encode()
         if query.get("Expires") != str(expires) or not hmac.compare_digest(query.get("Signature", "").encode(), wanted):
             raise SessionError(403, "The signature of the upload URL does not fit")
-
-    @staticmethod
-    def _check_open(upload: Upload) -> None:
-        if upload.session.is_gone:
-            raise SessionError(404, "The upload is gone")
 
     def feed(self, data: bytes) -> None:
         """Take bytes of the body."""
@@ -80,7 +75,7 @@ class StorageSink:
         assert self._writer is not None  # noqa: S101
         # Looked up anew: between the head of this request and its end, others may have been answered.
         self._upload = self._environment.uploads[self._upload.id]
-        self._check_open(self._upload)
+        _check_open(self._upload)
         if not self._writer.finish():
             stored = self._upload.session.range_header
             return Response(308, {} if stored is None else {"Range": stored})
@@ -109,3 +104,8 @@ class StorageSink:
             if asked is not None:
                 headers["Access-Control-Allow-Headers"] = asked
         return headers
+
+
+def _check_open(upload: Upload) -> None:
+    if upload.session.is_gone:
+        raise SessionError(404, "The upload is gone")

@@ -42,9 +42,10 @@ def complete(state: State, environment: Environment, upload: Upload) -> None:
     announce_asset(state, environment, asset)
 
 
-def time_out(environment: Environment, upload_id: str) -> None:
-    """Run the step ``upload.timed_out``."""
-    upload = environment.uploads.get(upload_id)
+def run_upload_step(_: State, environment: Environment, name: str, subject: str) -> None:
+    """Run the step ``upload.timed_out``, the only one of uploads."""
+    del name
+    upload = environment.uploads.get(subject)
     if upload is not None and upload.status == "waiting":
         upload.status = "timed_out"
         upload.session.discard()
@@ -91,10 +92,6 @@ def _list(call: ApiCall) -> Response:
     return data([upload_json(upload, upload_url(call.state, upload)) for upload in found])
 
 
-def _retrieve(call: ApiCall) -> Response:
-    return _shown(call, _upload(call))
-
-
 def _cancel(call: ApiCall) -> Response:
     upload = _upload(call)
     if upload.status != "waiting":
@@ -108,6 +105,6 @@ def _cancel(call: ApiCall) -> Response:
 ROUTES = (
     Route("POST", "/video/v1/uploads", create),
     Route("GET", "/video/v1/uploads", _list),
-    Route("GET", "/video/v1/uploads/{UPLOAD_ID}", _retrieve),
+    Route("GET", "/video/v1/uploads/{UPLOAD_ID}", lambda call: _shown(call, _upload(call))),
     Route("PUT", "/video/v1/uploads/{UPLOAD_ID}/cancel", _cancel),
 )

@@ -100,19 +100,13 @@ class _Log:
 
 
 class StateFile:
-    """An account and the file it is kept in.
+    """An account and the file it is kept in, which is made if it is missing.
 
-    Args:
-        path: Made when it is not there.
-        settings: Of the emulator. The seed of a file that is there wins over theirs.
-        now: Epoch seconds.
-
-    Attributes:
-        state: The account. What it and its records are changed to is in the file after the next `keep`.
-        modified: What `keep` will look at.
+    The seed of an existing file overrides that of *settings*; *now* is in epoch seconds. What *state* and its records are changed to is in
+    the file after the next `keep`, which compares the *modified* records.
 
     Raises:
-        StateFileError: The file is no such file, is of a newer version, or somebody else has it.
+        StateFileError: It is no state file, of a newer version, or in use.
     """
 
     def __init__(self, path: Path, settings: EmulatorSettings, now: float) -> None:
@@ -164,7 +158,8 @@ class StateFile:
                     )
             for changed in plain:
                 execute("INSERT OR REPLACE INTO plain VALUES (?, ?, ?)", changed)
-            self._database.executemany("INSERT INTO step VALUES (?, ?, ?, ?, ?)", map(_step_row, changes.added))
+            insert = "INSERT INTO step (at, number, name, environment, subject) VALUES (?, ?, ?, ?, ?)"
+            self._database.executemany(insert, map(attrs.astuple, changes.added))
             self._database.executemany("DELETE FROM step WHERE number = ?", [(number,) for number in changes.taken])
             execute("COMMIT")
         except BaseException:
@@ -354,7 +349,3 @@ def _provisioned(field: str, fresh: dict[str, Any], stored: dict[str, Any]) -> d
         addresses = {endpoint.address for endpoint in stored.values()}
         return {key: endpoint for key, endpoint in fresh.items() if endpoint.address not in addresses}
     return {} if stored else fresh
-
-
-def _step_row(step: Step) -> tuple[int, float, str, str, str]:
-    return step.number, step.at, step.name, step.environment, step.subject

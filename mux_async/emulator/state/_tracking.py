@@ -6,12 +6,13 @@ to mark a record as modified.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any, Generic, TypeVar
 
 import attrs
 
 V = TypeVar("V")
+_MIXIN: Any = MutableMapping
 
 
 @attrs.define(eq=False)
@@ -77,22 +78,15 @@ class TrackedDict(dict[str, V]):
         self._modified.note(self._number, key)
         super().__delitem__(key)
 
-    def pop(self, key: str, *default: Any) -> Any:
-        self._modified.note(self._number, key)
-        return super().pop(key, *default)
-
     def popitem(self) -> tuple[str, V]:
         key, value = super().popitem()
         self._modified.note(self._number, key)
         return key, value
 
-    def setdefault(self, key: str, default: Any = None) -> Any:
-        self._modified.note(self._number, key)
-        return super().setdefault(key, default)
-
-    def update(self, *others: Any, **more: V) -> None:
-        for key, value in dict(*others, **more).items():
-            self[key] = value
+    # Mixin methods, which call those above.
+    pop = _MIXIN.pop
+    setdefault = _MIXIN.setdefault
+    update = _MIXIN.update
 
     def clear(self) -> None:
         for key in self:

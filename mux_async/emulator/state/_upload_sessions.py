@@ -59,16 +59,10 @@ class ContentRange:
 
 
 class UploadSession:
-    """One file on its way.
+    """One file in transfer: how much of it is stored, and what.
 
-    Attributes:
-        size: Bytes stored.
-        crc: CRC-32 of the stored bytes.
-        total: Bytes the file has; ``None`` until somebody said.
-        is_complete: Whether all of them are stored.
-        is_gone: Whether the session was given up, and its bytes with it.
-        head: The first bytes, at most `HEAD_SIZE`.
-        path: Where the bytes are written; ``None`` when they are dropped.
+    *total* is ``None`` until a request said it. *head* holds the first bytes, at most `HEAD_SIZE`. *is_gone* means that the session was
+    given up. Without a *path* the bytes are dropped.
     """
 
     def __init__(self, path: Path | None = None) -> None:

@@ -1,16 +1,21 @@
-"""Generates example values for a schema: plausible, and the same for the same schema and seed."""
+"""Generates examples: values for a schema, and webhook events of every type in the envelope of facts/BEHAVIOUR.md, section 7.2.
+
+They are plausible, and the same for the same schema and seed.
+"""
 
 from __future__ import annotations
 
+import uuid
 from base64 import b64encode
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
 import attrs
 
 from mux_async.emulator.state._ids import encode
-from mux_async.emulator.validation._spec import JsonSchema, Spec
+from mux_async.emulator.validation._spec import JsonSchema, Spec, load
 
 EPOCH = 1_767_225_600
 """When everything made up happened: the first second of 2026."""
@@ -86,7 +91,7 @@ class Examples:
             case "date":
                 return "2026-01-01"
             case "uuid":
-                return _uuid(self._digest(path))
+                return str(uuid.UUID(bytes=self._digest(path)[:16], version=4))
             case "byte":
                 return b64encode(self._digest(path)).decode()
             case _:
@@ -102,11 +107,6 @@ class Examples:
         return text.ljust(schema.get("minLength", 0), "x")[: schema.get("maxLength", len(text) + 1000)]
 
 
-def _uuid(digest: bytes) -> str:
-    text = digest.hex()
-    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-8{text[17:20]}-{text[20:32]}"
-
-
 def _number(schema: JsonSchema, *, whole: bool) -> float:
     if schema.get("x-time"):
         return EPOCH
@@ -116,3 +116,45 @@ def _number(schema: JsonSchema, *, whole: bool) -> float:
     if value <= schema.get("exclusiveMinimum", value - 1):
         value += 1
     return int(value) if whole else float(value)
+
+
+_KINDS = {"live_stream": "live"}
+"""Kinds of objects that are called otherwise in types (facts/BEHAVIOUR.md, section 6.2)."""
+
+
+def example_event(kind: str, now: datetime, *, seed: str = "", data: Mapping[str, object] | None = None) -> dict[str, Any]:
+    """Return the body of a webhook of type *kind*, before it is encoded as JSON.
+
+    Args:
+        kind: The event's type, one of `mux_async.webhooks.EVENTS`.
+        now: When the event happens; with a time zone.
+        seed: Ids depend on it: the same seed gives the same ids.
+        data: Members that replace those of the example.
+
+    Raises:
+        KeyError: There is no such type.
+    """
+    spec = load()
+    schema = spec.resolve({"$ref": spec.events[kind]})
+    example: dict[str, Any] = Examples(spec, seed).make(schema, "data")
+    allowed: list[object] = list(spec.resolve(schema["properties"].get("status", {})).get("enum", ()))
+    *family, what = kind.split(".")
+    if what in allowed:
+        example["status"] = what
+    elif "preparing" in allowed and what == "created":
+        example["status"] = "preparing"
+    if "created_at" in example and isinstance(example["created_at"], int):
+        example["created_at"] = int(now.timestamp()) - 60
+    example.update(data or {})
+    return {
+        "type": kind,
+        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{seed}/{kind}")),
+        "created_at": now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "object": {"type": _KINDS.get(family[-1], family[-1]), "id": str(example.get("id", ""))},
+        "environment": {"name": "Development", "id": "j0863n"},
+        "data": {kind: example} if kind.startswith(("robots.job.", "robots.v1.job.")) else example,
+        "request_id": None,
+        "attempts": [],
+        "accessor": None,
+        "accessor_source": None,
+    }

@@ -135,16 +135,9 @@ def _medium(request: Request, operation: Operation, params: Mapping[str, str]) -
         case "txt":
             content = "Nothing is said.\n"
         case "json":
-            origin = f"{request.origin}/{params['PLAYBACK_ID']}"
-            tiles = [{"start": 0, "x": 0, "y": 0}]
-            described = {
-                "url": f"{origin}/storyboard.jpg",
-                "tile_width": 256,
-                "tile_height": 160,
-                "duration": 5.0,
-                "tiles": tiles,
-            }
-            return json_response(200, described).with_headers(headers)
+            url = f"{request.origin}/{params['PLAYBACK_ID']}/storyboard.jpg"
+            shape = {"tile_width": 256, "tile_height": 160, "duration": 5.0, "tiles": [{"start": 0, "x": 0, "y": 0}]}
+            return json_response(200, {"url": url, **shape}).with_headers(headers)
         case "png" | "jpg" | "webp" | "gif":
             kind, content = _placeholder_images.TYPES[extension], _placeholder_images.picture(extension, 16, 9)
         case _:

@@ -97,8 +97,9 @@ def _forget_old(state: State) -> None:
         del state.deliveries[oldest.id]
 
 
-def run_delivery_step(state: State, name: str, subject: str) -> None:
+def run_delivery_step(state: State, environment: Environment, name: str, subject: str) -> None:
     """Run a planned step: a delivery is due, or an attempt was not reported on."""
+    del environment
     delivery_id, _, attempt = subject.partition("/")
     delivery = state.deliveries.get(delivery_id)
     if delivery is None:

@@ -18,7 +18,7 @@ def week() -> list[View]:
     """The views of the quiet account, which are generated once in a process, with what the API does not show of them."""
     environment = quiet_account().data("GET", "/system/v1/whoami")["environment_id"]
     dataset = Dataset(f"0/{environment}")
-    dataset.look(Library(), NOON)
+    dataset.update(Library(), NOON)
     return dataset.ended(0, int(NOON) * 1000)
 
 
