@@ -11,11 +11,7 @@ from codegen._facts import GeneratorError
 
 
 def load_api(facts: Path = _facts.FACTS, overlays: Path = _overlays.OVERLAYS) -> _api.Api:
-    """Read facts and overlays.
-
-    Raises:
-        GeneratorError: They do not fit together.
-    """
+    """Read facts and overlays."""
     document = _facts.load(facts)
     overlay = _overlays.load(overlays)
     _overlays.correct(document, overlay.corrections)
@@ -29,11 +25,7 @@ def generate(api: _api.Api) -> dict[str, str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command.
-
-    Returns:
-        The exit status: 0, 1 when ``--check`` found drift, 2 when the input does not fit together.
-    """
+    """Run the command. Returns the exit status: 0, 1 when ``--check`` found drift, 2 when the input does not fit together."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["refresh"]:
         from codegen.refresh import _command

@@ -23,11 +23,7 @@ class GeneratorError(Exception):
 
 
 def verify(folder: Path) -> None:
-    """Compare every file with the hash in ``ORIGIN.toml``.
-
-    Raises:
-        GeneratorError: One differs, is missing, or has no hash.
-    """
+    """Compare every file with the hash in ``ORIGIN.toml``, which has one for each."""
     origin = tomllib.loads((folder / "ORIGIN.toml").read_text("utf-8"))
     listed: Json = origin["files"]
     present = {path.name for path in folder.iterdir()} - {"ORIGIN.toml"}
@@ -56,11 +52,7 @@ class Facts:
 
 
 def read(folder: Path = FACTS) -> Facts:
-    """Read the stored facts.
-
-    Raises:
-        GeneratorError: A file is not the pinned one.
-    """
+    """Read the stored facts, which are verified."""
     verify(folder)
     listed: Json = tomllib.loads((folder / "ORIGIN.toml").read_text("utf-8"))["files"]
     layers = {name: entry["layer"] for name, entry in listed.items() if "layer" in entry}
@@ -72,11 +64,7 @@ def read(folder: Path = FACTS) -> Facts:
 
 
 def load(folder: Path = FACTS) -> Json:
-    """Read the facts as one document: see `codegen._layers.merge`.
-
-    Raises:
-        GeneratorError: A file is not the pinned one, or two layers do not fit together.
-    """
+    """Read the facts as one document: see `codegen._layers.merge`."""
     from codegen._layers import merge
 
     return merge(read(folder))

@@ -18,12 +18,7 @@ from codegen._facts import SCHEMAS, Facts, GeneratorError, Json
 def merge(facts: Facts, *, is_loose: bool = True) -> Json:
     """Return one document: events are under ``x-events``, their envelope under ``x-envelope``, their schemas among those of the API.
 
-    Args:
-        facts: The base and the layers.
-        is_loose: Whether what was not read in full is required of nobody, as the generator wants it.
-
-    Raises:
-        GeneratorError: Two layers have the same operation, schema or event, or a layer regroups what is not there.
+    Unless *is_loose* is false, what was not read in full is required of nobody, as the generator wants it.
     """
     apis: list[Json] = [_with_plain_references(document) for document in facts.apis.values()]
     hooks: list[Json] = [_with_plain_references(document) for document in facts.hooks.values()]

@@ -25,11 +25,7 @@ class Recognition:
         self._left = {("found", key) for key in overlays.found} | {("once", key) for key in overlays.once}
 
     def found_in(self, id: str, verb: str) -> str | None:
-        """Return the id of the operation that shows what operation *id* made.
-
-        Raises:
-            GeneratorError: There is no such operation, or *id* only reads.
-        """
+        """Return the id of the operation that shows what operation *id* made."""
         shown_by = self._entry("found", self._found, id)
         if shown_by is None:
             return None
@@ -38,11 +34,7 @@ class Recognition:
         return str(shown_by)
 
     def once(self, id: str, path: str, body: str | None) -> Stamp | None:
-        """Return how what operation *id* made is known again; ``None`` when it is not.
-
-        Raises:
-            GeneratorError: The stamp is not a field of the request, or the place to look has not what the entry says.
-        """
+        """Return how what operation *id* made is known again; ``None`` when it is not."""
         entry = self._entry("once", self._once, id)
         if entry is None:
             return None

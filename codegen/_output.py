@@ -18,11 +18,7 @@ REPOSITORY = Path(__file__).parent.parent
 
 
 def formatted(files: dict[str, str]) -> dict[str, str]:
-    """Return *files* as ``ruff`` lays them out with the repository's settings.
-
-    Raises:
-        GeneratorError: The text is not Python.
-    """
+    """Return *files* as ``ruff`` lays them out with the repository's settings."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         for path, text in files.items():
@@ -37,11 +33,7 @@ def formatted(files: dict[str, str]) -> dict[str, str]:
 
 
 def _with_exports(path: str, text: str) -> str:
-    """Add ``__all__`` after the imports: the public definitions of a module; of a resource its classes, without their operations.
-
-    Raises:
-        GeneratorError: The text is not Python.
-    """
+    """Add ``__all__`` after the imports: the public definitions of a module; of a resource its classes, without their operations."""
     try:
         tree = ast.parse(text)
     except SyntaxError as error:
@@ -126,11 +118,7 @@ def _stale(files: dict[str, str], root: Path) -> list[str]:
 
 
 def store(files: dict[str, str], root: Path = REPOSITORY) -> Drift:
-    """Write what differs, and delete what is stale.
-
-    Returns:
-        What was done.
-    """
+    """Write what differs, and delete what is stale. Returns what was done."""
     drift = compare(files, root)
     for path in (*drift.missing, *drift.changed):
         target = root / path

@@ -49,11 +49,7 @@ class Overlays:
 
 
 def load(folder: Path = OVERLAYS) -> Overlays:
-    """Read every overlay.
-
-    Raises:
-        GeneratorError: Two description files describe the same thing.
-    """
+    """Read every overlay. Two description files must not describe the same thing."""
     types = _read(folder / "types.toml")
     operations = _read(folder / "operations.toml")
     return Overlays(
@@ -93,12 +89,9 @@ def _load_words(folder: Path) -> Words:
 
 
 def correct(document: Json, corrections: Iterable[Json]) -> None:
-    """Apply corrections to the document, in order.
+    """Apply corrections to the document, in order. An event is a step by its type: ``/x-events/video.asset.ready``.
 
-    An event is a step by its type: ``/x-events/video.asset.ready``.
-
-    Raises:
-        GeneratorError: One lacks a reason or source, points at nothing, or would change nothing.
+    One that lacks a reason or source, points at nothing, or would change nothing, is refused.
     """
     events: Json = {event["type"]: event for event in document.get("x-events", ())}
     for entry in corrections:
@@ -129,11 +122,7 @@ def correct(document: Json, corrections: Iterable[Json]) -> None:
 
 
 def match_fields(patterns: Iterable[str], fields: Iterable[str]) -> set[str]:
-    """Return the fields ("Schema.field") that match any of *patterns*.
-
-    Raises:
-        GeneratorError: A pattern matches none.
-    """
+    """Return the fields ("Schema.field") that match any of *patterns*, each of which has to match some."""
     known = list(fields)
     found: set[str] = set()
     for pattern in patterns:

@@ -17,11 +17,7 @@ from codegen._overlays import Overlays, Words, match_fields
 
 
 def build(document: Json, overlays: Overlays) -> Api:
-    """Read the corrected document.
-
-    Raises:
-        GeneratorError: The facts hold something that the generator does not know, or an overlay matches nothing.
-    """
+    """Read the corrected document. Refuse facts that the generator does not know, and overlays that match nothing."""
     raw: Json = document["components"]["schemas"]
     operations = list(operations_of(document))
     used_by, from_users = _reach(raw, operations)

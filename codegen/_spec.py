@@ -22,11 +22,7 @@ _HOSTS = {"https://api.mux.com": "api", "https://stream.mux.com": "stream", "htt
 
 
 def write(document: Json) -> dict[str, str]:
-    """Return the file by its path. *document* is the corrected one.
-
-    Raises:
-        GeneratorError: An operation has no or several answers of success.
-    """
+    """Return the file by its path. *document* is the corrected one; each of its operations has one answer of success."""
     operations = [_operation(verb, path, raw) for path, item in document["paths"].items() for verb, raw in item.items()]
     raw_schemas: Json = document["components"]["schemas"]
     events: dict[str, str] = {event["type"]: event["data_ref"].removeprefix(SCHEMAS) for event in document["x-events"]}

@@ -166,8 +166,7 @@ class Call:
     def describe(self, error: MuxError) -> MuxError:
         """Fill in what every error of a call carries.
 
-        Returns:
-            *error*, or a copy where it would say less than what the server may have done.
+        Returns *error*, or a copy where it would say less than what the server may have done.
         """
         delivery = self.delivery
         if isinstance(error, TransportError | DeadlineExceededError) and RANK[error.delivery] < RANK[delivery]:
@@ -186,9 +185,8 @@ class Call:
     def failed(self, error: MuxError, cause: BaseException | None = None) -> MuxError:
         """Return what to raise when *error* ends the call, with its cause.
 
-        Returns:
-            *error*, as `describe` leaves it; an `AmbiguousOutcomeError` where it would leave open whether an earlier attempt of a write
-            that must not happen twice was processed.
+        That is *error*, as `describe` leaves it, or an `AmbiguousOutcomeError` where it would leave open whether an earlier attempt of a
+        write that must not happen twice was processed.
         """
         described = self.describe(error)
         described.__cause__ = cause

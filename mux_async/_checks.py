@@ -1,7 +1,8 @@
 """Checks of settings that people write: each names the setting, what came, and what it takes.
 
 Settings raise `ConfigurationError` when they are made, whatever is wrong with them: a type, a sign, an infinity. A ``bool`` is not a
-number, a number is not text, and nothing is converted or rounded. Values that may be secret are described by their type.
+number, a number is not text, and nothing is converted or rounded. Values that may be secret are described by their type. Every check takes
+the *name* of the setting, its *value*, and what it *takes*, which ends the sentence of the message.
 """
 
 from __future__ import annotations
@@ -39,17 +40,7 @@ def shown(value: object) -> str:
 
 
 def check_whole(name: str, value: object, least: int, takes: str) -> None:
-    """Refuse what is not a whole number from *least* on.
-
-    Args:
-        name: Of the setting.
-        value: As given; a ``bool`` is no number here, and 1.5 is not rounded.
-        least: The smallest that is taken.
-        takes: What it must be, to end the sentence with.
-
-    Raises:
-        ConfigurationError: It is something else.
-    """
+    """Refuse what is not a whole number from *least* on."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise wrong(name, value, takes)
 
@@ -65,21 +56,7 @@ def check_number(
     below: float = math.inf,
     allow_infinite: bool = False,
 ) -> None:
-    """Refuse what is not a number within bounds.
-
-    Args:
-        name: Of the setting.
-        value: As given; a ``bool`` is no number here.
-        takes: What it must be, to end the sentence with.
-        least: The smallest that is taken.
-        above: What it must be larger than.
-        most: The largest that is taken.
-        below: What it must be smaller than.
-        allow_infinite: Whether infinity, within the bounds, is taken.
-
-    Raises:
-        ConfigurationError: It is something else.
-    """
+    """Refuse what is not a number from *least* to *most*, and larger than *above* and smaller than *below*."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise wrong(name, value, takes)
     try:
@@ -92,31 +69,19 @@ def check_number(
 
 
 def check_seconds(name: str, value: object) -> None:
-    """Refuse what is not a finite number of seconds, 0 or more.
-
-    Raises:
-        ConfigurationError: It is something else.
-    """
+    """Refuse what is not a finite number of seconds, 0 or more."""
     check_number(name, value, "it must be 0 seconds or more", least=0)
 
 
 def check_period(name: str, value: object, *, none_means: str | None = None) -> None:
-    """Refuse what is not a finite number of seconds above 0, or ``None`` where that means *none_means*.
-
-    Raises:
-        ConfigurationError: It is something else.
-    """
+    """Refuse what is not a finite number of seconds above 0, or ``None`` where that means *none_means*."""
     if value is None and none_means is not None:
         return
     check_number(name, value, "it must be above 0 seconds" + (f", or None for {none_means}" if none_means else ""), above=0)
 
 
 def check_flag(name: str, value: object) -> None:
-    """Refuse what is neither ``True`` nor ``False``: 0, ``"no"`` and ``None`` are easily meant otherwise.
-
-    Raises:
-        ConfigurationError: It is something else.
-    """
+    """Refuse what is neither ``True`` nor ``False``: 0, ``"no"`` and ``None`` are easily meant otherwise."""
     if not isinstance(value, bool):
         raise wrong(name, value, "it must be True or False")
 
@@ -124,11 +89,7 @@ def check_flag(name: str, value: object) -> None:
 def check_text(
     name: str, value: object, *, takes: str = "it must be a str", allow_none: bool = False, allow_empty: bool = True
 ) -> None:
-    """Refuse what is not a ``str``.
-
-    Raises:
-        ConfigurationError: It is something else, or empty where that is not allowed.
-    """
+    """Refuse what is not a ``str``, or is empty where that is not allowed."""
     if value is None and allow_none:
         return
     if not isinstance(value, str) or not (value or allow_empty):
@@ -136,11 +97,7 @@ def check_text(
 
 
 def check_secret(name: str, value: object, *, allow_none: bool = False) -> None:
-    """Refuse what is neither a ``str`` nor a `Secret`. The value is not shown.
-
-    Raises:
-        ConfigurationError: It is something else.
-    """
+    """Refuse what is neither a ``str`` nor a `Secret`. The value is not shown."""
     if value is None and allow_none:
         return
     if not isinstance(value, str | Secret):
@@ -150,11 +107,7 @@ def check_secret(name: str, value: object, *, allow_none: bool = False) -> None:
 
 
 def check_path(name: str, value: object) -> None:
-    """Refuse what does not name a file.
-
-    Raises:
-        ConfigurationError: It is neither a ``str`` nor a path, or empty.
-    """
+    """Refuse what is neither a ``str`` nor a path, or is empty."""
     convert: Callable[[object], object] | None = getattr(type(value), "__fspath__", None)
     text = value if convert is None else convert(value)
     if not isinstance(text, str) or not text:
@@ -162,38 +115,19 @@ def check_path(name: str, value: object) -> None:
 
 
 def check_instance(name: str, value: object, kind: type, takes: str, *, allow_none: bool = False) -> None:
-    """Refuse what is not an instance of *kind*.
-
-    Args:
-        name: Of the setting.
-        value: As given.
-        kind: Its class.
-        takes: What it must be, to end the sentence with.
-        allow_none: Whether ``None`` is taken.
-
-    Raises:
-        ConfigurationError: It is something else.
-    """
+    """Refuse what is not an instance of *kind*."""
     if not (isinstance(value, kind) or (value is None and allow_none)):
         raise wrong(name, value, takes + (", or None" if allow_none else ""))
 
 
 def check_callable(name: str, value: object, takes: str, *, allow_none: bool = False) -> None:
-    """Refuse what cannot be called.
-
-    Raises:
-        ConfigurationError: It is something else.
-    """
+    """Refuse what cannot be called."""
     if not (callable(value) or (value is None and allow_none)):
         raise wrong(name, value, takes + (", or None" if allow_none else ""))
 
 
 def check_mapping(name: str, value: object, takes: str, *, allow_none: bool = False) -> None:
-    """Refuse what is not a mapping with names of type ``str``. Values are not shown: headers and proxies hold secrets.
-
-    Raises:
-        ConfigurationError: It is something else.
-    """
+    """Refuse what is not a mapping with names of type ``str``. Values are not shown: headers and proxies hold secrets."""
     if value is None and allow_none:
         return
     if not isinstance(value, Mapping):
@@ -222,10 +156,6 @@ def explains_arguments(cls: C) -> C:
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    """Refuse what is not one of a few texts.
-
-    Raises:
-        ConfigurationError: It is something else.
-    """
+    """Refuse what is not one of a few texts."""
     if not isinstance(value, str) or value not in choices:
         raise wrong(name, value, f"it is one of {', '.join(map(repr, choices))}")

@@ -29,16 +29,13 @@ def is_success(status: int) -> bool:
 def classify(
     status: int | None, headers: Headers | None, failure: TransportError | ResponseError | None, now_epoch: float
 ) -> Outcome | None:
-    """Return the outcome of an attempt.
+    """Return the outcome of an attempt; ``None`` for a success whose body arrived.
 
     Args:
         status: Of the answer; ``None`` if its head did not arrive.
         headers: Of the answer.
         failure: What went wrong with the exchange, or with the body.
         now_epoch: Seconds since 1970, for a ``Retry-After`` that is a date.
-
-    Returns:
-        ``None`` for a success whose body arrived.
     """
     if status is None or headers is None:
         return ExchangeFailed(delivery_of(status, failure))
@@ -52,8 +49,7 @@ def classify(
 def delivery_of(status: int | None, failure: TransportError | ResponseError | None) -> Delivery:
     """Return what the server may have done in an attempt that has ended.
 
-    Returns:
-        `Delivery.NEVER_SENT` also for an answer that says that nothing was processed: a redirect, a 429 or another 4xx.
+    An answer that says that nothing was processed (a redirect, a 429 or another 4xx) counts as `Delivery.NEVER_SENT`.
     """
     if status is None:
         return failure.delivery if isinstance(failure, TransportError) else _MAYBE_PROCESSED

@@ -142,8 +142,7 @@ def load_credentials(
 def check_base_url(base_url: str, *, allow_insecure: bool) -> str:
     """Return *base_url* without a trailing slash.
 
-    Raises:
-        ConfigurationError: It is no absolute http(s) URL, or would send credentials in the clear to another machine.
+    Refuse what is no absolute http(s) URL, or would send credentials in the clear to another machine.
     """
     if "@" in base_url or "?" in base_url or "#" in base_url:  # not shown: it may hold a password
         raise ConfigurationError(
@@ -186,11 +185,9 @@ def is_loopback(host: str) -> bool:
 
 
 def check_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """Return *headers* if every one of them can be sent as it is.
+    """Return *headers*, each of which can be sent as it is.
 
-    Raises:
-        InvalidRequestError: A name is not a token, a value holds CR, LF, NUL or a character outside Latin-1, or the header is one
-            that the transport writes.
+    Refuse a name that is not a token, a value with CR, LF, NUL or a character outside Latin-1, and a header that the transport writes.
     """
     for name, value in headers.items():
         if not name or not _TOKEN.issuperset(str(name)):

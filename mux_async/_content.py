@@ -108,7 +108,7 @@ async def iter_content(response: HttpResponse) -> AsyncGenerator[bytes]:
 
     Raises:
         UndecodableResponseError: The compression is unknown or broken.
-        ResponseTooLargeError: It takes more bytes than can be for what it holds.
+        ResponseTooLargeError: There is more than is allowed, or it takes more bytes than can be for what it holds.
         TransportError: The body broke off.
     """
     try:
@@ -126,17 +126,12 @@ async def iter_content(response: HttpResponse) -> AsyncGenerator[bytes]:
 
 
 async def read_content(response: HttpResponse, limit: int, whole: bytes | None = None) -> bytes:
-    """Read the whole body of *response*, decompressed, and close it.
+    """Read the whole body of *response*, decompressed, and close it. It raises what `iter_content` does.
 
     Args:
         response: Whose body was not read yet.
         limit: Bytes at most, counted before decompression (with a little more for its framing) and after it.
         whole: The body, if it was taken already (`mux_async.transport.WholeBody`).
-
-    Raises:
-        ResponseTooLargeError: There are more.
-        UndecodableResponseError: The compression is unknown or broken.
-        TransportError: The body broke off.
     """
     content = _Content(response, limit)
     if whole is not None:

@@ -192,11 +192,7 @@ class Engine:
     async def call(
         self, operation: Operation[T], arguments: Arguments, options: EffectiveOptions, *, with_answer: bool = False
     ) -> T | tuple[T, Answer]:
-        """Perform a call to its end, and return what it decodes to; *with_answer*, a pair of that and the answer.
-
-        Raises:
-            MuxError: Any of the tree in `mux_async.errors`.
-        """
+        """Perform a call to its end, and return what it decodes to; *with_answer*, a pair of that and the answer."""
         lookup: search.Lookup | None = None
         if arguments.once is not None:
             arguments, lookup = search.set_key(operation, arguments)

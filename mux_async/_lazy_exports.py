@@ -12,12 +12,7 @@ from importlib import import_module
 
 
 def lazy_exports(package: str, homes: Mapping[str, Collection[str]]) -> Callable[[str], object]:
-    """Return the ``__getattr__`` of *package*.
-
-    Args:
-        package: Its full name.
-        homes: Module of the package to the names that it has. A module without an underscore is a name as well.
-    """
+    """Return the ``__getattr__`` of *package*. *homes* has the names of each module; a module without an underscore is a name as well."""
     places = {name: module for module, names in homes.items() for name in names}
 
     def find(name: str) -> object:

@@ -64,9 +64,7 @@ class LeaderElection(Generic[C]):
     def leave(self, candidate: C, successor: Callable[[], C | None]) -> None:
         """Hand over if *candidate*, which waits no longer, was the leader. Called on every way out.
 
-        Args:
-            candidate: One that leaves.
-            successor: Returns the candidate that leads next; ``None`` if no task waits.
+        *successor* returns the candidate that leads next; ``None`` if no task waits.
         """
         if self.leader is candidate:
             self.leader = None

@@ -97,13 +97,9 @@ def take(path: Path) -> Lease:
 
 
 def inherit(path: Path) -> Lease | None:
-    """Take the lock of a holder that has ended.
+    """Take the lock of a holder that has ended; ``None`` while it lives. Raises what `take` does.
 
-    Returns:
-        Its lease; ``None`` while it lives. A missing file means that the holder has ended: the journal was moved or copied without it.
-
-    Raises:
-        JournalError: The file system has no locks.
+    A missing file means that the holder has ended: the journal was moved or copied without it.
     """
     try:
         descriptor = os.open(path, os.O_RDWR)

@@ -20,13 +20,18 @@ import logging
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import suppress
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 from weakref import ref
 
 import anyio
 
 from mux_async._forks import after_fork, detect_fork, keep_inherited
 from mux_async.transport import Abandonable
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
+    from trio.lowlevel import TrioToken
 
 T = TypeVar("T")
 
@@ -43,28 +48,13 @@ class Closable(Protocol):
     async def aclose(self) -> None: ...
 
 
-class _Asyncio(Protocol):
-    """The methods of asyncio's event loops that are used here."""
-
-    def is_closed(self) -> bool: ...
-    def is_running(self) -> bool: ...
-    def call_soon_threadsafe(self, callback: Callable[[], object], /) -> object: ...
-    def create_task(self, coro: Coroutine[Any, Any, None], /) -> Any: ...
-
-
-class _Trio(Protocol):
-    """The methods of trio's tokens that are used here."""
-
-    def run_sync_soon(self, callback: Callable[[], object], /) -> None: ...
-
-
 def has_ended(loop: object) -> bool:
     """Whether *loop*, as anyio's token names it, can never run again."""
     if hasattr(loop, "is_closed"):
-        return cast("_Asyncio", loop).is_closed()
+        return cast("AbstractEventLoop", loop).is_closed()
     if hasattr(loop, "run_sync_soon"):
         try:
-            cast("_Trio", loop).run_sync_soon(bool)
+            cast("TrioToken", loop).run_sync_soon(bool)
         except RuntimeError:
             return True
     return False
@@ -164,9 +154,9 @@ class _Scope:
         # A loop that has ended accepts no callbacks: the next search for ended loops finds the entry.
         with suppress(RuntimeError):
             if hasattr(self.loop, "call_soon_threadsafe"):
-                cast("_Asyncio", self.loop).call_soon_threadsafe(begin)
+                cast("AbstractEventLoop", self.loop).call_soon_threadsafe(begin)
             else:
-                cast("_Trio", self.loop).run_sync_soon(begin)
+                cast("TrioToken", self.loop).run_sync_soon(begin)
 
     async def aclose(self) -> None:
         """Close everything, in the loop."""
@@ -213,7 +203,7 @@ class _Scope:
 
     def _start(self, closing: Coroutine[Any, Any, None]) -> None:
         if hasattr(self.loop, "create_task"):
-            task = cast("_Asyncio", self.loop).create_task(closing)
+            task = cast("AbstractEventLoop", self.loop).create_task(closing)
             self._tasks.add(task)
             task.add_done_callback(self._end)
         else:

@@ -78,13 +78,9 @@ class PollSchedule:
         self._webhooks += 1
 
     async def run(self, poll: Callable[[], Awaitable[bool]]) -> MuxError | None:
-        """Sleep until the next poll is due, run it, and schedule the one after it.
+        """Sleep until the next poll is due, run it (*poll* returns whether it found any change), and schedule the one after it.
 
-        Args:
-            poll: Returns whether it found any change.
-
-        Returns:
-            The error that the waiters should get: a fatal one, or that of the last of many failed polls.
+        Returns the error that the waiters should get: a fatal one, or that of the last of many failed polls.
         """
         await self._wait_until_due()
         started, webhooks = anyio.current_time(), self._webhooks

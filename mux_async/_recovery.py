@@ -62,11 +62,7 @@ class Recovery:
     async def recover(self, call: Call, record: AttemptRecord) -> Answer | None:
         """Handle a failed attempt, and wait before a retry.
 
-        Returns:
-            The answer, if the attempt succeeded all the same; ``None`` if the request has to be sent again.
-
-        Raises:
-            MuxError: Neither is possible.
+        Returns the answer if the attempt succeeded all the same, and ``None`` if the request has to be sent again; otherwise it raises.
         """
         response, failure, status = record.response, record.failure, record.status
         if response is not None and status == 404 and call.operation.method == "DELETE" and call.doubtful is not None:
@@ -168,11 +164,7 @@ class Recovery:
         return None if found is None else Answer(found.answer.response, found.content, call.attempts, is_reconciled=True)
 
     async def search_for_lost(self, call: Call, answer: Answer, error: UndecodableResponseError) -> Answer:
-        """Search for what a create made whose answer arrived and cannot be decoded.
-
-        Raises:
-            MuxError: It cannot be found.
-        """
+        """Search for what a create made whose answer arrived and cannot be decoded. Raises if it cannot be found."""
         if call.lookup is None or answer.is_reconciled or not call.attempts:
             raise call.failed(error, error.__cause__)
         record = call.attempts[-1]

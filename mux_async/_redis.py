@@ -41,11 +41,7 @@ class RedisClients:
         self._clients: PerLoop[_LoopClient] = PerLoop()
 
     def here(self) -> _LoopClient:
-        """Return the client of the running event loop: ``async with clients.here() as client`` for the time of one command.
-
-        Raises:
-            ConfigurationError: The event loop is not asyncio's.
-        """
+        """Return the client of the running asyncio event loop: ``async with clients.here() as client`` for the time of one command."""
         detect_fork()
         loop = current_loop()
         client = self._clients.open.get(loop)

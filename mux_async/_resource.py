@@ -99,11 +99,7 @@ class Caller:
         return await self.call(operation, arguments)
 
     def options_of(self, arguments: Arguments) -> EffectiveOptions:
-        """Return the options of one call.
-
-        Raises:
-            InvalidRequestError: Its ``options`` is not a `CallOptions`.
-        """
+        """Return the options of one call. Refuse ``options`` that are not a `CallOptions`."""
         options = arguments.options
         if options is None:
             return self.options

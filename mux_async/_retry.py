@@ -156,8 +156,7 @@ def decide(
 def parse_retry_after(value: str | None, now_epoch: float) -> float | None:
     """Read a ``Retry-After`` header: seconds, or an HTTP date (RFC 9110, section 10.2.3).
 
-    Returns:
-        Seconds from now, at least 0; ``None`` if absent, negative or unparsable.
+    Returns seconds from now, at least 0; ``None`` if absent, negative or unparsable.
     """
     if value is None:
         return None

@@ -48,15 +48,7 @@ def text_of(value: bytes) -> str | None:
 
 
 def check_token(name: str, value: str) -> str:
-    """Return *value* if it can be an id or a secret of Mux's: printable ASCII without spaces, quotes and backslashes.
-
-    Args:
-        name: Of the setting, for the message.
-        value: Not shown.
-
-    Raises:
-        ConfigurationError: It cannot; the message says what is in it.
-    """
+    """Return *value* if it can be an id or a secret of Mux's: printable ASCII without spaces, quotes and backslashes. It is not shown."""
     if "-----BEGIN" in value:
         raise ConfigurationError(f"{name} holds a key in PEM; were two settings swapped?")
     if any(mark in value for mark in ("\n", "\r", *_AROUND)):

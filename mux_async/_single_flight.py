@@ -55,13 +55,9 @@ class InFlight:
         )
 
     async def join(self) -> Answer | None:
-        """Wait for the end.
+        """Wait for the end. Raises a copy of the error that the caller that sent got.
 
-        Returns:
-            The answer; ``None`` if the caller that sent was cancelled or out of time, so that another one has to send.
-
-        Raises:
-            MuxError: A copy of the error that the caller that sent got.
+        Returns the answer; ``None`` if the caller that sent was cancelled or out of time, so that another one has to send.
         """
         if self.done is None:
             self.done = anyio.Event()

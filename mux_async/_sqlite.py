@@ -31,12 +31,9 @@ _OPEN_TIMEOUT: Final = 10.0
 
 
 def open_database(path: Path | None, timeout: float, prepare: Callable[[sqlite3.Connection], object]) -> sqlite3.Connection:
-    """Open a connection for the threads of this process, which use it one at a time.
+    """Open a connection to a file, or to memory, for the threads of this process, which use it one at a time.
 
-    Args:
-        path: The file, created if it does not exist; ``None`` for a database in memory.
-        timeout: Seconds that a statement waits for other processes.
-        prepare: Sets the file up. The connection is closed if that fails.
+    *timeout* is how many seconds a statement waits for other processes. The connection is closed if *prepare*, which sets it up, fails.
     """
     # `isolation_level=None` leaves transactions to the caller.
     connection = sqlite3.connect(path or ":memory:", timeout=timeout, isolation_level=None, check_same_thread=False)
@@ -150,9 +147,7 @@ class SqliteFile:
     async def run(self, act: Callable[[sqlite3.Connection], T]) -> T:
         """Call *act* in a transaction, in a worker thread. The wait for it is not cancelled, so that its outcome is known.
 
-        Raises:
-            sqlite3.Error: The file cannot be used now, or the statements are wrong.
-            OSError: The file cannot be used now.
+        Raises `sqlite3.Error` or `OSError` if the file cannot be used now.
         """
         return await anyio.to_thread.run_sync(self.run_now, act)
 

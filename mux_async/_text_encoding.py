@@ -28,12 +28,8 @@ class EncodingError(ValueError):
 def decode(data: bytes, encoding: str | None = None) -> str:
     """Return the text of a manifest. Bytes that are not UTF-8 are kept as lone surrogates: they may be part of a path.
 
-    Args:
-        data: The whole content. A byte order mark sets the encoding; without one it is UTF-8, or UTF-16 if every other byte is NUL.
-        encoding: The encoding, if known.
-
-    Raises:
-        EncodingError: The bytes are not text in the given encoding, or in the one of their byte order mark.
+    A byte order mark sets the encoding, if it is not given; without one it is UTF-8, or UTF-16 if every other byte is NUL. Raises
+    `EncodingError` if the bytes are not text in the encoding that was given, or in the one of their byte order mark.
     """
     if encoding is None:
         mark, encoding = next((each for each in _BOMS if data.startswith(each[0])), (b"", _without_mark(data)))

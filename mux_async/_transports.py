@@ -32,11 +32,7 @@ class TransportChoice(NamedTuple):
     package: str | None = None
 
     def check(self, settings: TransportSettings | None) -> None:
-        """Refuse *settings* that would have no effect, as far as that shows without an event loop.
-
-        Raises:
-            ConfigurationError: One has none.
-        """
+        """Refuse *settings* that would have no effect, as far as that shows without an event loop."""
         if settings is None:
             return
         if self.is_shared:
@@ -101,13 +97,7 @@ def installed_transports() -> list[str]:
 
 
 def load_transport(name: str) -> TransportFactory:
-    """Import the factory of a transport, and what it needs.
-
-    Raises:
-        UnknownTransportError: No transport of that name is installed.
-        MissingExtraError: It is ours, and its HTTP library is not installed.
-        ConfigurationError: It cannot be imported.
-    """
+    """Import the factory of a transport, and what it needs. Raises what `resolve_transport` does."""
     built_in = _BUILT_IN.get(name)
     if built_in is None:
         return _find(name)

@@ -49,11 +49,7 @@ _UNSAFE_IN_ID = re.compile(r"[\x00-\x20\x7f/\\?#%]")
 
 
 def build_request(operation: Operation[Any], arguments: Arguments, config: Config, timeouts: Timeouts) -> HttpRequest:
-    """Write a call down as a request.
-
-    Raises:
-        InvalidRequestError: An argument cannot be sent; the message says which, and how to mend it.
-    """
+    """Write a call down as a request. `InvalidRequestError` says which argument cannot be sent, and how to mend it."""
     is_api = operation.host is _API
     url = (config.base_url if is_api else origin(operation.host, config)) + build_path(operation.path, arguments.path)
     if arguments.query or arguments.extra_query:
@@ -78,11 +74,7 @@ def origin(host: Host, config: Config) -> str:
 
 
 def build_path(template: str, values: Mapping[str, str]) -> str:
-    """Fill in a path template.
-
-    Raises:
-        InvalidRequestError: A value would change the path's shape: it is empty, or holds a slash, a control character, ...
-    """
+    """Fill in a path template. Refuse values that would change the path's shape: empty ones, a slash, a control character, ..."""
     path, blanks = _blanks(template)
     for name, text in blanks:
         path += _path_value(name, values[name]) + text
@@ -113,11 +105,7 @@ def _path_value(name: str, value: object) -> str:
 
 
 def encode_query(query: Mapping[str, object], extra: Mapping[str, object] | None) -> str:
-    """Encode a query string; ``UNSET`` members are left out, sequences repeat their name.
-
-    Raises:
-        InvalidRequestError: A value is ``None`` or of a type that a query cannot hold.
-    """
+    """Encode a query string; ``UNSET`` members are left out, sequences repeat their name. Refuse ``None`` and what a query cannot hold."""
     if not query and not extra:
         return ""
     pairs: list[tuple[str, str]] = []
@@ -173,9 +161,6 @@ def encode_body(
     """Encode a JSON body; ``UNSET`` members are left out, ``None`` is null, *extra* members win.
 
     With the *operation* whose body it is, mistakes in it are warned of (`mux_async._misspelt`).
-
-    Raises:
-        InvalidRequestError: A value has no JSON form.
     """
     members: dict[str, object] = {}
     for name, value in ({**body, **extra} if extra else body).items():
@@ -189,11 +174,7 @@ def encode_body(
 
 
 def merge_headers(headers: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:
-    """Return *headers* with *extra* over them, names compared without case.
-
-    Raises:
-        InvalidRequestError: One of *extra* cannot be sent.
-    """
+    """Return *headers* with *extra* over them, names compared without case."""
     check_headers(extra)
     replaced = {name.lower() for name in extra}
     return {**{name: value for name, value in headers.items() if name.lower() not in replaced}, **extra}
@@ -209,8 +190,7 @@ def standing_headers(user_agent: str, extra: Mapping[str, str] | None) -> dict[s
 def decode(operation: Operation[Any], arguments: Arguments, response: HttpResponse, content: bytes) -> Any:
     """Turn *content*, the body of the successful answer *response*, into what the call returns.
 
-    Raises:
-        UndecodableResponseError: The body is not JSON, or not the JSON that belongs there.
+    Raises `UndecodableResponseError` if it is not JSON, or not the JSON that belongs there.
     """
     result = operation.result
     if result == "none":
@@ -267,13 +247,8 @@ def status_error(
 ) -> APIStatusError:
     """Turn an answer that is not a success into the error that stands for it.
 
-    Args:
-        operation: That was called.
-        response: The answer.
-        content: Its body.
-        retry_after: Seconds that it asks to wait.
-        lost: Why there is no body, when it did not arrive whole or cannot be read.
-        whose: Which credentials a 401 is about, in words.
+    *retry_after* is how many seconds the server asks to wait, *lost* is why there is no body (it did not arrive whole or cannot be
+    read), and *whose* says in words which credentials a 401 is about.
     """
     status, headers = response.status, response.headers
     try:

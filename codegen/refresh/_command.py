@@ -26,11 +26,7 @@ _HEADINGS = {"new": "New", "gone": "Gone", "changed": "Changed", "confirmed": "N
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command.
-
-    Returns:
-        The exit status: 0, or 2 when the file or the facts cannot be read.
-    """
+    """Run the command. Returns the exit status: 0, or 2 when the file or the facts cannot be read."""
     parser = argparse.ArgumentParser(
         prog="python -m codegen refresh",
         description="Compare the OpenAPI description that Mux publishes (3.0 or 3.1, JSON) with our facts.",

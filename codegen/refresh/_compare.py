@@ -91,12 +91,9 @@ class Findings:
 
 
 def differences(stored: Json, corrected: Json, theirs: Document) -> Findings:
-    """Compare a description with the facts.
+    """Compare a description with the facts, as they are *stored* and after the overlays' corrections.
 
-    Args:
-        stored: The facts as they are stored, in one document.
-        corrected: The same after the overlays' corrections. Where a description says what a correction replaced, that is no difference.
-        theirs: The description.
+    Where a description says what a correction replaced, that is no difference.
     """
     found, plain = _Comparison(corrected, theirs).run(), _Comparison(stored, theirs).run()
     for key, difference in list(found.found.items()):

@@ -353,11 +353,7 @@ def _base_path(raw: Mapping[str, Any]) -> str:
 
 
 def load(path: Path) -> Document:
-    """Read a published description.
-
-    Raises:
-        GeneratorError: There is no such file, or it is no OpenAPI 3.0 or 3.1 in JSON; the message says what it is instead.
-    """
+    """Read a published description. `GeneratorError` says what the file is instead of OpenAPI 3.0 or 3.1 in JSON."""
     try:
         text = path.read_bytes()
     except OSError as error:
@@ -373,11 +369,7 @@ def load(path: Path) -> Document:
 
 
 def check(raw: Any, name: str) -> Document:
-    """Take a decoded document for a description.
-
-    Raises:
-        GeneratorError: It is none.
-    """
+    """Take a decoded document for a description."""
     if not isinstance(raw, dict):
         raise GeneratorError(f"{name} is no OpenAPI description: it holds no JSON object")
     members = cast("Json", raw)

@@ -131,11 +131,7 @@ class Gate:
         return grant
 
     async def acquire(self, priority: Priority, timeout: float | None) -> Grant:
-        """Wait in the queue for a grant.
-
-        Args:
-            priority: Of the call.
-            timeout: Seconds that the caller can wait; ``None`` for any time.
+        """Wait in the queue for a grant, for at most *timeout* seconds, if that is given.
 
         Raises:
             LimitWaitError: The wait cannot end within *timeout*. Raised at once; nothing was taken.

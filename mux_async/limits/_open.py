@@ -31,10 +31,6 @@ def open_limiter(
         settings: What the account is allowed.
         clock: Monotonic seconds; the same for all processes of a host.
         notify: Called when a shared store is lost, and when it is restored.
-
-    Raises:
-        ConfigurationError: The URL names no store. The message does not repeat it, for it may hold a password.
-        MissingExtraError: The store needs a library that is not installed.
     """
     address = parse_store_url(Secret(url), "the limits'")
     if address is None:

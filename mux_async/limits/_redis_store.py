@@ -89,12 +89,7 @@ class RedisLimitStore:
         return False
 
     async def perform(self, command: BucketCommand) -> BucketReply:
-        """Perform *command*. One that takes or returns a grant cannot be cancelled: its outcome would not be known.
-
-        Raises:
-            StoreLostError: There is no usable answer. A grant may have been taken; it is then lost.
-            ConfigurationError: The event loop is not asyncio's.
-        """
+        """Perform *command*. One that takes or returns a grant cannot be cancelled: its outcome would not be known."""
         clients = self._clients.here()
         reply: BucketReply | None = None
         try:

@@ -70,14 +70,7 @@ class RetryBudget:
         return None
 
     def spend(self, now: float) -> bool:
-        """Take a token for one retry.
-
-        Args:
-            now: Monotonic seconds.
-
-        Returns:
-            Whether there was one.
-        """
+        """Take a token for one retry at *now*, in monotonic seconds. Returns whether there was one."""
         if math.isinf(self._settings.share):
             return True
         with self._lock:

@@ -123,12 +123,7 @@ class Scheduler:
     drain_at: float = math.inf
 
     def perform(self, command: BucketCommand, now: float) -> float:
-        """Perform *command* and return the value of its reply.
-
-        Args:
-            command: What to do.
-            now: The store's clock, in seconds.
-        """
+        """Perform *command* at *now*, in seconds of the store's clock, and return the value of its reply."""
         now = self.bucket.advance(now)
         self._catch_up(now)
         match command.verb:

@@ -98,11 +98,7 @@ class SqliteLimitStore:
         return True
 
     async def perform(self, command: BucketCommand) -> BucketReply:
-        """Perform *command* in a worker thread.
-
-        Raises:
-            StoreLostError: The file cannot be used now. Nothing was done.
-        """
+        """Perform *command* in a worker thread."""
         ticket = _Ticket()
         try:
             with anyio.fail_after(self._timeout):
@@ -119,11 +115,7 @@ class SqliteLimitStore:
         await self._file.aclose()
 
     def perform_now(self, command: BucketCommand) -> BucketReply:
-        """Perform *command* in this thread.
-
-        Raises:
-            StoreLostError: The file cannot be used now. Nothing was done.
-        """
+        """Perform *command* in this thread. If the file cannot be used now, nothing was done."""
         return self._run(command, _Ticket())
 
     def close(self) -> None:

@@ -187,10 +187,7 @@ class TokenBucket:
     def ready_at(self, now: float, *, held_back: int = 0, ahead: int = 0) -> float:
         """Return the earliest time for a grant, were *ahead* others made first; at least *now*.
 
-        Args:
-            now: Monotonic seconds.
-            held_back: Grants of the burst that are left to others, at most all but one.
-            ahead: Grants made before it.
+        *held_back* grants of the burst are left to others, at most all but one.
         """
         spare, interval, jitter, full_at = self.burst - 1, self._interval, self.jitter, self.full_at
         kept = (held_back if held_back < spare else spare) * interval
@@ -202,15 +199,9 @@ class TokenBucket:
         return ready_at if ready_at > now else now
 
     def take(self, now: float, *, held_back: int = 0, ahead: int = 0) -> float:
-        """Take a grant, or return how long to wait before asking again.
+        """Take a grant, or return how many seconds to wait before asking again. A grant that was taken is identified by *now* from then on.
 
-        Args:
-            now: Monotonic seconds.
-            held_back: Grants of the burst that are left to others.
-            ahead: Grants that are reserved for others in front.
-
-        Returns:
-            Seconds to wait; 0.0 when the grant was taken. The grant is identified by the time in `now` from then on.
+        *held_back* grants of the burst are left to others, and *ahead* are reserved for others in front.
         """
         grants, full_at = self._grants, self.full_at
         if self._is_adapting or now < self.now or (grants and grants[0] < now - MEMORY):
@@ -233,11 +224,7 @@ class TokenBucket:
         return 0.0
 
     def give_back(self, granted_at: float) -> bool:
-        """Undo a grant that was never used.
-
-        Returns:
-            Whether it could be undone; False when it is too old to matter.
-        """
+        """Undo a grant that was never used. Returns whether it could be undone; False when it is too old to matter."""
         try:
             self._grants.remove(granted_at)
         except ValueError:
@@ -249,7 +236,7 @@ class TokenBucket:
         return True
 
     def on_throttled(self, now: float, *, granted_at: float, delay: float | None = None) -> float:
-        """Close the bucket for a while after a 429, and adapt the rate or the burst.
+        """Close the bucket for a while after a 429, and adapt the rate or the burst. Returns for how many seconds from *now* it is closed.
 
         Several requests in flight get a 429 together: only the first of them counts.
 
@@ -257,9 +244,6 @@ class TokenBucket:
             now: Monotonic seconds.
             granted_at: When the request got its grant.
             delay: Seconds the server asked for; ``None`` when it did not say.
-
-        Returns:
-            Seconds from *now* for which the bucket is closed.
         """
         adaptive = self._adaptive
         now = self.advance(now)
@@ -282,14 +266,9 @@ class TokenBucket:
         return self.closed_until - now
 
     def observe_remaining(self, now: float, *, remaining: int, at: float | None = None) -> None:
-        """Lower the level to the number of requests that the server would still accept.
+        """Lower the level to *remaining*, the number of requests that the server would still accept, as it said *at* a time before *now*.
 
         It never raises the level: requests of ours that are under way may not be in the server's count yet.
-
-        Args:
-            now: Monotonic seconds.
-            remaining: Requests.
-            at: When the server said so, if that was before *now*.
         """
         now = self.advance(now)
         if at is not None and at < now:
@@ -321,8 +300,7 @@ class TokenBucket:
     def dump(self) -> tuple[dict[str, float], list[float]]:
         """Return the bucket as plain data, for `load`.
 
-        Returns:
-            Numbers by name, without those that are ``-inf``; and when the newest `REMEMBERED` grants were made, oldest first.
+        That is numbers by name, without those that are ``-inf``, and when the newest `REMEMBERED` grants were made, oldest first.
         """
         while len(self._grants) > REMEMBERED:
             self._base_full_at = max(self._grants.popleft(), self._base_full_at) + self._interval
@@ -334,11 +312,6 @@ class TokenBucket:
 
         If it was dumped with another configured rate or burst, the learned ones are kept only if they are below this one's. A bucket from
         the future is of another clock (before a restart of the machine): its times are shifted to end now.
-
-        Args:
-            numbers: As dumped.
-            grants: As dumped.
-            now: Monotonic seconds.
         """
         rate, burst = self._configured_rate, self._configured_burst
         for name in _NUMBERS:

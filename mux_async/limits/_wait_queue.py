@@ -85,12 +85,8 @@ class WaitQueue(Generic[W]):
     def first(self, now: float, max_gap: float) -> tuple[W, Priority] | None:
         """Return the next waiter and the priority to serve it with; ``None`` when the queue is empty.
 
-        Args:
-            now: Monotonic seconds.
-            max_gap: Seconds between two grants of a priority, at most; ``inf`` for no guaranteed share.
-
-        Returns:
-            A starved priority is served as ``interactive``: it may use the burst.
+        *max_gap* is how many seconds lie between two grants of a priority at most; ``inf`` for no guaranteed share. A starved priority is
+        served as ``interactive``: it may use the burst.
         """
         counts = self._counts
         starved: Priority | None = None

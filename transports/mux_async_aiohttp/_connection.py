@@ -203,11 +203,7 @@ def _is_usable(protocol: ResponseHandler) -> bool:
 
 
 def check(protocol: ResponseHandler, *, begins: bool) -> None:
-    """Make sure that a request may be written; it *begins* to be now, or later, after another check.
-
-    Raises:
-        UnusableConnectionError: Nothing was sent.
-    """
+    """Make sure that a request may be written; it *begins* to be now, or later, after another check. Otherwise nothing was sent."""
     if isinstance(protocol, CheckedProtocol):
         if not (protocol.begin() if begins else protocol.is_usable()):
             raise UnusableConnectionError(is_new=protocol.is_new)
@@ -235,11 +231,7 @@ def _make_poll(transport: asyncio.BaseTransport | None) -> Poll:
 
 
 def check_connection(request: aiohttp.ClientRequest, connection: Connection) -> None:
-    """Check *connection* for *request*.
-
-    Raises:
-        UnusableConnectionError: Nothing was sent.
-    """
+    """Check *connection* for *request*. Raises `UnusableConnectionError` if it cannot be used; nothing was sent."""
     protocol = connection.protocol
     if protocol is not None:
         check(protocol, begins=not request.body)

@@ -60,11 +60,7 @@ def brings_all(request: HttpRequest) -> bool:
 
 
 def check_head(request: HttpRequest) -> None:
-    """Refuse what aiohttp would refuse after it has begun to write, when it does not say any more whether something left.
-
-    Raises:
-        ValueError: The method or a header cannot be written in a line.
-    """
+    """Refuse what aiohttp would refuse after it has begun to write, when it does not say any more whether something left."""
     for name, value in [("", request.method), *request.headers.items()]:
         if not _TOKEN.fullmatch(name or value) or _UNSENDABLE.search(value):
             raise ValueError(f"the {f'header {name!r}' if name else 'method'} holds what cannot be written in a line")
@@ -91,11 +87,7 @@ class Exchange:
             self.headers = headers
 
     async def __call__(self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-        """Perform *request*, over a connection that is fit for it.
-
-        Raises:
-            UnusableConnectionError: The connection is not, and nothing was written.
-        """
+        """Perform *request*, over a connection that is fit for it. If it is not, nothing was written (`UnusableConnectionError`)."""
         send = request.send
 
         async def begin(connection: Connection) -> aiohttp.ClientResponse:

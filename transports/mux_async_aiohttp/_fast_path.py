@@ -149,11 +149,7 @@ class FastPath:
     ) -> HttpResponse:
         """Perform one exchange, up to the head of the answer.
 
-        Args:
-            request: What it is.
-            written: What `write` made of it.
-            timeout: For the connection.
-            timer: Ends the wait for a silent server; ``None`` for no limit.
+        *written* is what `write` made of *request*; *timeout* is for the connection, and *timer* ends the wait for a silent server.
         """
         origin, data = written
         connection: Connection | None = None
@@ -204,11 +200,7 @@ class FastPath:
         raise problem if isinstance(problem, TransportError) else failure(problem, request, has_begun=has_begun)
 
     async def _replace(self, connection: Connection, origin: _Origin, timeout: aiohttp.ClientTimeout) -> Connection:
-        """Close a connection that cannot be used, and return another one.
-
-        Raises:
-            UnusableConnectionError: It was a new one, and the next would be no better.
-        """
+        """Close a connection that cannot be used, and return another one. A new one is not replaced: the next would be no better."""
         protocol: Any = connection.protocol
         connection.close()
         if protocol.is_new:

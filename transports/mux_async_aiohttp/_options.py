@@ -95,11 +95,7 @@ class _GivenCookies(aiohttp.CookieJar):
 
 
 def check_settings(settings: TransportSettings) -> None:
-    """Refuse what would have no effect. Needs no event loop.
-
-    Raises:
-        ConfigurationError: An option is unknown, or has no effect here, alone or together with another setting.
-    """
+    """Refuse an option that is unknown, or has no effect here, alone or together with another setting. Needs no event loop."""
     options = settings.options
     known = HONOURED & set(inspect.signature(aiohttp.ClientSession).parameters)
     check_options("aiohttp", options, valid=known, refused=REFUSED)
@@ -145,11 +141,7 @@ def _useless(name: str, reason: str) -> ConfigurationError:
 
 
 def check_session(session: aiohttp.ClientSession) -> None:
-    """Refuse a session that was handed in and whose settings would break every request.
-
-    Raises:
-        ConfigurationError: It has credentials of its own, for every host.
-    """
+    """Refuse a session that was handed in and has credentials of its own, for every host."""
     if session.auth is not None or hdrs.AUTHORIZATION in session.headers:
         raise ConfigurationError(
             "the session has credentials of its own (auth=, or a default header 'Authorization'), which would go to every host: "
@@ -158,11 +150,7 @@ def check_session(session: aiohttp.ClientSession) -> None:
 
 
 def open_session(settings: TransportSettings) -> aiohttp.ClientSession:
-    """Make a session with *settings*, in the running event loop.
-
-    Raises:
-        ConfigurationError: aiohttp cannot use a value of ``options``, or `check_settings` refuses one.
-    """
+    """Make a session with *settings*, which must pass `check_settings`, in the running event loop."""
     check_settings(settings)
     options: dict[str, Any] = dict(settings.options)
     cookies = options.pop("cookies", None)

@@ -74,11 +74,7 @@ class CheckedStream:
         self._allowance = FRAMING_ALLOWANCE
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Read some bytes.
-
-        Raises:
-            FramingError: The server sent more than can be an answer.
-        """
+        """Read some bytes. Raises `FramingError` if the server sent more than can be an answer."""
         data: bytes = await self._stream.read(max_bytes, timeout=timeout)
         self._allowance -= len(data)
         if self._allowance < 0:
@@ -90,11 +86,7 @@ class CheckedStream:
         self._allowance += FRAMING_FACTOR * length
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Write bytes; the first of a request only when there is nothing to read.
-
-        Raises:
-            UnusableConnectionError: There is. Nothing was sent.
-        """
+        """Write bytes; the first of a request only when there is nothing to read. If there is, nothing is sent."""
         if self._is_idle:
             if self.has_input():
                 raise UnusableConnectionError(is_new=self._is_new)

@@ -29,11 +29,7 @@ class ConnectionLimit:
         self._limiter = anyio.CapacityLimiter(count)
 
     async def acquire(self, request: HttpRequest, transport: Any) -> Slot:
-        """Wait until *request* may go to the pool of *transport*, of httpx.
-
-        Raises:
-            TransportTimeoutError: It may not within the time for a connection.
-        """
+        """Wait until *request* may go to the pool of *transport*, of httpx: at most the time for a connection."""
         borrower = object()
         try:
             self._limiter.acquire_on_behalf_of_nowait(borrower)

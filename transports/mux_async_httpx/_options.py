@@ -39,11 +39,7 @@ _NOT_BY_PROXY: Final = ("local_address", "socket_options", "uds")
 
 
 def check_settings(settings: TransportSettings) -> None:
-    """Refuse what would have no effect. Needs no event loop.
-
-    Raises:
-        ConfigurationError: An option is unknown, or has no effect here, alone or together with another setting.
-    """
+    """Refuse an option that is unknown, or has no effect here, alone or together with another setting. Needs no event loop."""
     options = settings.options
     check_options("httpx", options, valid=HONOURED, refused=REFUSED)
     for name, kind in _KINDS.items():

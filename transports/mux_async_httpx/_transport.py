@@ -231,9 +231,7 @@ def _asyncio_transport(connection: Any) -> Any:
 def _load_context(library: Any, named: tuple[str | None, ...]) -> ssl.SSLContext:
     """Load the library's default certificates, which takes 20 ms; transports share them, as aiohttp's connectors do.
 
-    Args:
-        library: httpx or httpx2.
-        named: What the environment says about certificates; empty if it is not trusted.
+    *named* is what the environment says about certificates; empty if it is not trusted.
     """
     context: ssl.SSLContext = library.create_ssl_context(trust_env=bool(named))
     return context

@@ -90,15 +90,9 @@ class KeyReply:
 
 
 def perform(record: KeyRecord | None, command: KeyCommand, now: float) -> tuple[KeyRecord | None, KeyReply]:
-    """Perform *command*.
+    """Perform *command* on the *record* of a key, ``None`` for an unknown one, at *now*, seconds by the store's clock.
 
-    Args:
-        record: Of the key; ``None`` for an unknown one.
-        command: What to do.
-        now: Seconds, by the store's clock.
-
-    Returns:
-        The record afterwards, ``None`` to forget the key; and the reply.
+    Returns the record afterwards, ``None`` to forget the key, and the reply.
     """
     if record is None or record.expires_at <= now:
         record = KeyRecord()
@@ -136,11 +130,7 @@ class KeyStore(Protocol):
     """Keeps records."""
 
     async def perform(self, key: str, command: KeyCommand) -> KeyReply:
-        """Perform *command* on *key*, as one step that is not cancelled half-way.
-
-        Raises:
-            KeyStoreLostError: There is no usable answer; the command may have been carried out.
-        """
+        """Perform *command* on *key*, as one uncancelled step. After a `KeyStoreLostError` it may have been carried out."""
         ...
 
     async def aclose(self) -> None:

@@ -75,9 +75,6 @@ class KeyRegistry:
             url: Of the shared limits; ``None`` when they are this process's own.
             transport: The caller's own transport, or what makes one; ``None`` for one that was chosen by name.
             clock: Monotonic seconds.
-
-        Raises:
-            ConfigurationError: The URL names no store.
         """
         local = cls._global if transport is None else cls._local_of(transport, clock)
         return cls(scope, local, None if url is None else open_key_store(url))
@@ -178,11 +175,7 @@ def _held(reply: KeyReply, local: KeyReply | None = None, *, is_store_lost: bool
 
 
 def open_key_store(url: Secret) -> KeyStore | None:
-    """Return the store for the URL of shared limits; ``None`` for this process. Nothing is opened yet.
-
-    Raises:
-        ConfigurationError: It names no store.
-    """
+    """Return the store for the URL of shared limits; ``None`` for this process. Nothing is opened yet."""
     address = parse_store_url(url, "the limits'")
     if address is None:
         return None
