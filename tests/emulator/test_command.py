@@ -27,7 +27,7 @@ from typer.testing import CliRunner
 
 from mux_async import Mux
 from mux_async.cli import emulate as command
-from mux_async.cli.emulate import emulate
+from mux_async.cli.emulate import banner, emulate
 from mux_async.emulator import ALL_PERMISSIONS, Emulator, EmulatorSettings, RateRules, Token, sign_webhook
 from mux_async.emulator.server import serve
 from tests.cli.commands import run_here
@@ -90,7 +90,7 @@ def settings_of(monkeypatch: pytest.MonkeyPatch) -> SettingsOf:
     return read
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stop", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.proof)])
 def test_run(tmp_path: Path, stop: signal.Signals) -> None:
     """It prints its address and credentials, responds, logs every request, also in a file, and stops at a signal."""
     log = tmp_path / "arrivals.jsonl"
@@ -151,6 +151,20 @@ def test_state_options(settings_of: SettingsOf, tmp_path: Path) -> None:
 
     assert (settings_of(["--state", str(path)]).state, settings_of(["--state", str(path)]).stub) == (path, False)
     assert (settings_of(["--stub"]).state, settings_of(["--stub"]).stub) == (None, True)
+
+
+def test_instant(settings_of: SettingsOf) -> None:
+    """``--instant`` asks for an emulator whose work is done at once."""
+    assert settings_of(["--instant"]).instant
+    assert not settings_of([]).instant
+
+
+def test_media_off(settings_of: SettingsOf) -> None:
+    """With ``--media off`` media are generated, also where the library for real ones is installed, and the command says so."""
+    settings = settings_of(["--media", "off"])
+
+    assert settings.media is None
+    assert any(line.startswith("  media made up") for line in banner(settings, "http://127.0.0.1:8787"))
 
 
 @pytest.mark.proof
@@ -356,15 +370,3 @@ def test_webhooks(tmp_path: Path) -> None:
     for signature, body in received:
         assert signature == sign_webhook("hush", int(signature[2:].partition(",")[0]), body)
     assert sum(line.endswith(f" webhook video.asset.created {url} 200") for line in rest.splitlines()) == 2
-
-
-def test_instant() -> None:
-    """With ``--instant`` an asset is ready at the next request."""
-    with running("--instant", "--time-to-ready", "3600", "--quiet") as (_, lines):
-        origin = lines[0].split()[-1]
-        ask("POST", f"{origin}/video/v1/assets", basic(), b'{"inputs": [{"url": "https://example.com/a.mp4"}]}')
-        request = Request(f"{origin}/video/v1/assets", headers={"Authorization": basic()})
-        with build_opener(ProxyHandler({})).open(request, timeout=10) as response:
-            (asset,) = json.load(response)["data"]
-
-    assert asset["status"] == "ready"

@@ -12,6 +12,8 @@ from urllib.request import ProxyHandler, Request, build_opener
 
 import pytest
 
+from mux_async.emulator import EmulatorSettings
+from tests.cli.commands import emulate_here
 from tests.emulator import official
 
 FILM = "https://example.com/film.mp4"
@@ -69,8 +71,8 @@ def control(client: Client, path: str, body: object = None) -> None:
 @pytest.fixture(scope="module")
 def client() -> Generator[Client, None, None]:
     official.mux_python()
-    with official.emulate("--no-limits", "--instant") as origin:
-        found = Client(origin)
+    with emulate_here(EmulatorSettings(limits=None, instant=True)) as emulator:
+        found = Client(emulator.origin)
         yield found
         found.close()
 

@@ -8,6 +8,7 @@ from base64 import b64decode
 from typing import Any
 from zlib import decompress
 
+import attrs
 import jwt
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -91,12 +92,27 @@ def test_statuses() -> None:
     assert account.send("GET", f"/{signed}.m3u8").status == 403
 
 
-@pytest.mark.parametrize("where", ["header", "payload"])
-def test_token(where: str) -> None:
-    """A token opens a signed playback id, with the key's id in the header or the payload, and is passed on to what follows."""
+@attrs.frozen
+class Signed:
+    """An account with a signed playback id, and a key of it. To generate a key takes longer than everything else here."""
+
+    account: Account
+    playback_id: str
+    kid: str
+    key: Any
+
+
+@pytest.fixture(scope="module")
+def signed() -> Signed:
     account = Account()
     playback_id = account.ready_asset(playback_policies=["signed"])["playback_ids"][0]["id"]
-    kid, key = _key(account)
+    return Signed(account, playback_id, *_key(account))
+
+
+@pytest.mark.parametrize("where", ["header", "payload"])
+def test_token(signed: Signed, where: str) -> None:
+    """A token opens a signed playback id, with the key's id in the header or the payload, and is passed on to what follows."""
+    account, playback_id, kid, key = signed.account, signed.playback_id, signed.kid, signed.key
     claims = {"sub": playback_id, "aud": "v", "exp": int(START) + 60}
     headers = {"kid": kid} if where == "header" else {}
     token = jwt.encode(claims if headers else {**claims, "kid": kid}, key, algorithm="RS256", headers=headers)
@@ -112,11 +128,9 @@ def test_token(where: str) -> None:
 @pytest.mark.parametrize(
     "change", [{"sub": "other"}, {"aud": "t"}, {"exp": int(START) - 1}, {"exp": None}, {"aud": None}, {"exp": "soon"}]
 )
-def test_bad_token(change: dict[str, Any]) -> None:
+def test_bad_token(signed: Signed, change: dict[str, Any]) -> None:
     """A token for something else, for another use, or out of date opens nothing."""
-    account = Account()
-    playback_id = account.ready_asset(playback_policies=["signed"])["playback_ids"][0]["id"]
-    kid, key = _key(account)
+    account, playback_id, kid, key = signed.account, signed.playback_id, signed.kid, signed.key
     claims = {"sub": playback_id, "aud": "v", "exp": int(START) + 60, **change}
     payload = {name: value for name, value in claims.items() if value is not None}
     if payload.get("exp") == "soon":

@@ -8,6 +8,7 @@ from typing import Any
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from mux_async.emulator import Request, Response
 from tests.emulator.harness import START, Account, Json, target_of, well_formed_id
@@ -65,7 +66,9 @@ class Player:
 
     def __init__(self, account: Judged, rules: Json) -> None:
         self.account = account
-        self.key = account.data("POST", "/system/v1/signing-keys")
+        made = account.data("POST", "/system/v1/signing-keys")
+        self.kid: str = made["id"]
+        self.key: Any = load_pem_private_key(b64decode(made["private_key"]), None)
         self.restriction = account.data("POST", RESTRICTIONS, rules)
         self.playback_id = account.ready_asset(playback_policies=["signed"])["playback_ids"][0]["id"]
 
@@ -74,10 +77,10 @@ class Player:
             "sub": self.playback_id,
             "aud": "v",
             "exp": int(START) + 3600,
-            "kid": self.key["id"],
+            "kid": self.kid,
             "playback_restriction_id": restriction_id,
         }
-        return str(jwt.encode(claims, b64decode(self.key["private_key"]), algorithm="RS256"))
+        return str(jwt.encode(claims, self.key, algorithm="RS256"))
 
     def play(self, restriction_id: str | None = None, **headers: str) -> int:
         token = self.token(restriction_id or self.restriction["id"])

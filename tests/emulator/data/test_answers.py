@@ -64,16 +64,20 @@ def account() -> Account:
     return account
 
 
-@pytest.fixture
-def known(account: Account) -> Known:
+@pytest.fixture(scope="module")
+def kept(account: Account) -> Known:
+    """What no test deletes, and no note."""
     (asset,) = account.data("GET", "/video/v1/assets")
-    return Known(
-        asset["id"],
-        asset["playback_ids"][0]["id"],
-        account.data("GET", "/data/v1/video-views")[0]["id"],
-        account.data("GET", "/data/v1/incidents")[0]["id"],
-        account.data("POST", "/data/v1/annotations", {"date": int(NOON), "note": "release"})["id"],
-    )
+    view = account.data("GET", "/data/v1/video-views")[0]["id"]
+    incident = account.data("GET", "/data/v1/incidents")[0]["id"]
+    return Known(asset["id"], asset["playback_ids"][0]["id"], view, incident, "")
+
+
+@pytest.fixture
+def known(account: Account, kept: Known) -> Known:
+    """What there is, with a note of the test's own."""
+    note = account.data("POST", "/data/v1/annotations", {"date": int(NOON), "note": "release"})
+    return attrs.evolve(kept, note=note["id"])
 
 
 @pytest.mark.parametrize("operation_id", OPERATIONS)

@@ -33,6 +33,7 @@ def having(dimension: str, *values: str | None) -> set[str]:
     return {view.id for view in last_day() if view.value(dimension) in values}
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("dimension", DIMENSIONS)
 def test_partition(dimension: str) -> None:
     """For every dimension and a value of it, the views that have it and those that have not are all views, and none is both."""
@@ -83,7 +84,7 @@ def test_trace() -> None:
     assert bare["total_row_count"] == len(with_fastly)
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=examples(30), deadline=None, derandomize=True)
 @given(
     limit=st.integers(0, 6000),
     relation=st.sampled_from([(">=", "<"), ("<=", ">"), ("=", "!="), ("==", "!=")]),

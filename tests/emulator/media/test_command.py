@@ -54,8 +54,9 @@ def test_real(tmp_path: Path, inputs: Path) -> None:
     assert (seen.frames[0], refused["status"]) == (90, "errored")
 
 
+@pytest.mark.proof
 def test_off(inputs: Path) -> None:
-    """With ``--media off`` it is as without the library: anything is a film, and it is made up."""
+    """With ``--media off`` media are generated, whatever is uploaded."""
     with emulating("--media", "off") as (theatre, printed):
         asset = theatre.upload(inputs / "text.mp4")
         playlist = theatre.text(f"/{playback(asset)}.m3u8")
