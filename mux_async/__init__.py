@@ -7,6 +7,7 @@ from mux_async._version import __version__
 
 if TYPE_CHECKING:
     from mux_async._client import Mux
+    from mux_async._config import AccessToken
     from mux_async._idempotency.key import IdempotencyKey
     from mux_async._models.cattrs_converter import converter
     from mux_async._options import CallOptions, use_priority
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
 __all__ = [
     "UNSET",
     "APIStatusError",
+    "AccessToken",
     "AmbiguousOutcomeError",
     "AssetErroredError",
     "Attempt",
@@ -140,6 +142,7 @@ if not TYPE_CHECKING:  # a type checker would believe in every misspelt name
         __name__,
         {
             "_client": ["Mux"],
+            "_config": ["AccessToken"],
             "_models.cattrs_converter": ["converter"],
             "_idempotency.key": ["IdempotencyKey"],
             "_options": ["CallOptions", "use_priority"],

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mux_async._operation import Operation
     from mux_async._options import EffectiveOptions
     from mux_async.limits import Priority
+    from mux_async.limits._account import AccountLimits
     from mux_async.limits._limiter import Grant
     from mux_async.transport import HttpResponse
 
@@ -129,6 +130,8 @@ class Call:
     config: Config
     started: float
     priority: Priority
+    limits: AccountLimits
+    """Of the access token that it is authorised with, however often it is sent."""
     lookup: Lookup | None = None
     attempts: list[AttemptRecord] = attrs.field(factory=list[AttemptRecord])
     """Every time the request was sent; the last attempt may still be under way."""

@@ -10,6 +10,8 @@ from functools import cached_property
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+import attrs
+
 from mux_async._arguments import Arguments
 from mux_async._checks import (
     check_callable,
@@ -22,13 +24,16 @@ from mux_async._checks import (
 )
 from mux_async._config import (
     DEFAULT_BASE_URL,
+    AccessToken,
     Config,
+    Credentials,
     check_base_url,
     load_credentials,
+    load_low_priority,
     tell_foreign_host,
     user_agent,
 )
-from mux_async._engine import Engine
+from mux_async._engine import ActiveToken, Engine
 from mux_async._operation import Operation, bucket_of, replay_of
 from mux_async._options import CallOptions, EffectiveOptions
 from mux_async._resource import Caller
@@ -39,9 +44,9 @@ from mux_async._tracebacks import hides_locals
 from mux_async._transports import resolve_transport
 from mux_async._types import UNSET, Secret, Unset
 from mux_async._wire import standing_headers
-from mux_async.errors import InvalidRequestError
+from mux_async.errors import ConfigurationError, InvalidRequestError
 from mux_async.limits._account import AccountLimits
-from mux_async.limits._settings import LimitSettings
+from mux_async.limits._settings import LimitSettings, limit_keys
 from mux_async.transport import Timeouts, Transport, TransportFactory, TransportSettings
 
 if TYPE_CHECKING:
@@ -71,6 +76,32 @@ def _check_options(options: object) -> None:
     check_instance("options", options, CallOptions, "it must be a CallOptions", allow_none=True)
 
 
+def _active_tokens(
+    config: Config,
+    low_priority: Credentials | None,
+    account: str | None,
+    environment: str | None,
+    settings: LimitSettings | None,
+) -> tuple[ActiveToken, ActiveToken | None]:
+    """Return the tokens of a client, each with the limits that its requests count against."""
+    token = config.credentials.account
+    low_token = token if low_priority is None else low_priority.account
+    if low_priority is not None and low_token == token:
+        raise ConfigurationError(f"low_priority is the token {token!r} itself; it takes a second one, of low priority")
+    scope = None if settings is None else settings.scope
+    if scope is None:
+        scope = "environment-and-priority" if low_priority is not None else "environment"
+    key, low_key = limit_keys(scope, account=account, environment=environment, token=token, low_priority=low_token)
+    url = read_variable("MUX_LIMITS_URL")
+    limits = low_limits = AccountLimits.shared(config.base_url, key, settings, config.clock, url)
+    if low_priority is None:
+        return ActiveToken(config, limits), None
+    if low_key != key:
+        low_settings = None if settings is None else settings.for_low_priority()
+        low_limits = AccountLimits.shared(config.base_url, low_key, low_settings, config.clock, url)
+    return ActiveToken(config, limits), ActiveToken(attrs.evolve(config, credentials=low_priority), low_limits)
+
+
 @explains_arguments
 class Mux:
     """The Mux API, awaited.
@@ -88,6 +119,9 @@ class Mux:
             of the same token share.
         environment: Name of the token's environment, if Mux counts by environment for your account and not for all of it
             (facts/BEHAVIOUR.md, section 2.2): then only clients that give the same name share.
+        low_priority: A second access token of the same environment, one that Mux gives low priority. Calls with priority ``"batch"`` go out
+            with it and count against limits of their own, so that they take nothing from the others. ``MUX_LOW_PRIORITY_TOKEN_ID`` and
+            ``MUX_LOW_PRIORITY_TOKEN_SECRET`` when not given, if the first token comes from variables too.
         transport: What sends requests: a name (``"aiohttp"``, ``"httpx"``, or what an installed package registers), a factory,
             or a transport of your own, which is then yours to close. HTTP libraries are imported when the first connection is opened.
         transport_settings: Connections, TLS, proxy.
@@ -129,6 +163,7 @@ class Mux:
         base_url: str | None = None,
         account: str | None = None,
         environment: str | None = None,
+        low_priority: AccessToken | None = None,
         transport: str | Transport | TransportFactory = "aiohttp",
         transport_settings: TransportSettings | None = None,
         limits: LimitSettings | None = None,
@@ -158,6 +193,8 @@ class Mux:
         check_text("base_url", base_url, allow_none=True)
         check_text("account", account, allow_none=True)
         check_text("environment", environment, allow_none=True)
+        takes = "it must be an AccessToken(id, secret)"
+        check_instance("low_priority", low_priority, AccessToken, takes, allow_none=True)
         check_text("user_agent_suffix", user_agent_suffix, allow_none=True)
         check_mapping("headers", headers, "it must be a mapping of header names to texts", allow_none=True)
         takes = "it must be a TransportSettings"
@@ -180,6 +217,9 @@ class Mux:
         check_callable("clock", clock, "it must be a function that returns monotonic seconds")
         check_instance("random", random, Random, "it must be a random.Random", allow_none=True)
         credentials = load_credentials(token_id, token_secret, authorization_token)
+        low_credentials = load_low_priority(
+            low_priority, reads_environment=token_id is None and token_secret is None and authorization_token is None
+        )
         url = base_url or read_variable("MUX_BASE_URL") or DEFAULT_BASE_URL
         if not base_url:
             tell_foreign_host(url)
@@ -202,16 +242,14 @@ class Mux:
         choice = resolve_transport(transport)
         choice.check(transport_settings)
         settings = transport_settings or TransportSettings()
-        scope = (account or credentials.account) + (f"/{environment}" if environment else "")
-        shared = AccountLimits.shared(config.base_url, scope, limits, clock, read_variable("MUX_LIMITS_URL"))
+        whose = (account or credentials.account) + (f"/{environment}" if environment else "")
         self._caller = Caller(
             Engine(
-                config,
-                shared,
+                *_active_tokens(config, low_credentials, account, environment, limits),
                 lambda: choice(settings),
                 adopts_limits=limits is None,
                 owns_transport=not choice.is_shared,
-                whose_keys=f"{config.base_url} {scope}" + ("" if environment else f" {credentials.account}"),
+                whose_keys=f"{config.base_url} {whose}" + ("" if environment else f" {credentials.account}"),
                 own_transport=None if isinstance(transport, str) else transport,
             ),
             EffectiveOptions().merged(call_options),
@@ -342,7 +380,7 @@ class Mux:
         """The account's rate limits, as this process sees them."""
         from mux_async.limits._limits import Limits  # most programs never ask
 
-        return Limits(self._caller.engine.limits)
+        return Limits(self._caller.engine.limits, self._caller.engine.batch_limits)
 
     def with_options(
         self,

@@ -16,8 +16,10 @@ from urllib.parse import urlsplit
 import attrs
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from mux_async._checks import check_secret, check_text, explains_arguments
 from mux_async._retry import RetryPolicy
 from mux_async._setting_text import check_token, read_variable
+from mux_async._tracebacks import hides_arguments
 from mux_async._types import Secret
 from mux_async._version import __version__
 from mux_async.errors import ConfigurationError, InvalidRequestError, MissingCredentialsError
@@ -25,11 +27,41 @@ from mux_async.errors import ConfigurationError, InvalidRequestError, MissingCre
 logger = logging.getLogger(__name__)
 
 DEFAULT_BASE_URL = "https://api.mux.com"
+_LOW_PRIORITY = ("MUX_LOW_PRIORITY_TOKEN_ID", "MUX_LOW_PRIORITY_TOKEN_SECRET")
 
 _TOKEN = frozenset("!#$%&'*+-.^_`|~" + string.digits + string.ascii_letters)
 """What a header name is made of: RFC 9110, section 5.6.2."""
 _UNSENDABLE = frozenset(map(chr, [*range(9), *range(10, 32), 127]))
 """What a header's value may not hold: all controls but the tab."""
+
+
+def _to_secret(value: str | Secret) -> Secret:
+    check_secret("an access token's secret", value)
+    return Secret(value)
+
+
+@explains_arguments
+@hides_arguments
+@attrs.frozen
+class AccessToken:
+    """An access token, for a client that holds two: ``Mux(low_priority=AccessToken("id", "secret"))``.
+
+    Attributes:
+        id: Its id.
+        secret: Its secret. Hidden in ``repr``.
+
+    Raises:
+        ConfigurationError: One of them cannot be sent in a header.
+    """
+
+    id: str
+    secret: Secret = attrs.field(converter=_to_secret)
+
+    def __attrs_post_init__(self) -> None:
+        check_text("an access token's id", self.id, allow_empty=False)
+        if not self.secret:
+            raise ConfigurationError("an access token's secret is empty")
+        _basic(self.id, self.secret, "", ("an access token's id", "an access token's secret"))
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -131,10 +163,40 @@ def load_credentials(
             f"no {' and no '.join(missing)}: pass Mux(token_id=..., token_secret=...) or set MUX_TOKEN_ID and MUX_TOKEN_SECRET; "
             f"access tokens are made in the Mux dashboard, and the emulator takes 'test-token' and 'test-secret'"
         )
-    token_id = check_token("token_id", token_id)
-    secret = check_token("token_secret", Secret(token_secret).reveal())
+    return _basic(token_id, Secret(token_secret), source)
+
+
+def load_low_priority(
+    token: AccessToken | None, *, reads_environment: bool, environ: Mapping[str, str] | None = None
+) -> Credentials | None:
+    """Return the credentials of the token of low priority: *token*, else that of the variables; ``None`` when there is none.
+
+    Args:
+        token: As given.
+        reads_environment: Whether the variables count: they belong to the token that is in variables, and to no other.
+        environ: The variables; those of the process when not given.
+
+    Raises:
+        MissingCredentialsError: One of the two variables is not set.
+        ConfigurationError: One cannot be sent in a header.
+    """
+    if token is not None:
+        return _basic(token.id, token.secret, "low_priority=")
+    token_id, secret = (read_variable(name, environ) if reads_environment else None for name in _LOW_PRIORITY)
+    if token_id and secret:
+        return _basic(token_id, Secret(secret), " and ".join(_LOW_PRIORITY), _LOW_PRIORITY)
+    if token_id or secret:
+        raise MissingCredentialsError(f"{_LOW_PRIORITY[bool(token_id)]} is not set, and {_LOW_PRIORITY[bool(secret)]} is")
+    return None
+
+
+def _basic(
+    token_id: str, token_secret: Secret, source: str, names: tuple[str, str] = ("token_id", "token_secret")
+) -> Credentials:
+    token_id = check_token(names[0], token_id)
+    secret = check_token(names[1], token_secret.reveal())
     if ":" in token_id:
-        raise ConfigurationError("token_id holds a colon, which ends it in HTTP Basic; is it 'id:secret' in one piece?")
+        raise ConfigurationError(f"{names[0]} holds a colon, which ends it in HTTP Basic; is it 'id:secret' in one piece?")
     basic = b64encode(f"{token_id}:{secret}".encode()).decode()
     return Credentials(Secret(f"Basic {basic}"), token_id, source)
 

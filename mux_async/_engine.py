@@ -48,6 +48,7 @@ from mux_async.errors import (
     TransportError,
     UndecodableResponseError,
 )
+from mux_async.limits._wait_queue import PRIORITIES
 from mux_async.transport import current_loop, is_unsent
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from mux_async._idempotency.keys._registry import KeyRegistry
     from mux_async._operation import Operation
     from mux_async._options import EffectiveOptions
+    from mux_async.limits import Priority
     from mux_async.limits._account import AccountLimits
     from mux_async.limits._gate import Gate
     from mux_async.limits._limiter import Grant
@@ -70,18 +72,29 @@ logger = logging.getLogger(__name__)
 _SAFE = Replay.SAFE  # looking a member up in its enum is a call, up to Python 3.11
 
 _LEFT = istr("X-RateLimit-Remaining")
+_LIMIT = istr("X-RateLimit-Limit")
 _LONGEST_REFUSAL: Final = 1024 * 1024
 """Bytes that are read of the body of an answer with an error status; its status says what matters."""
 
 
+class ActiveToken:
+    """An access token, and the limits that requests count against when they are authorised with it."""
+
+    __slots__ = ("config", "limits")
+
+    def __init__(self, config: Config, limits: AccountLimits) -> None:
+        self.config: Config = config
+        self.limits: AccountLimits = limits
+
+
 class _Loop:
-    """What belongs to one event loop: its transport, its queues, the GETs under way by URL, what features keep there."""
+    """What belongs to one event loop: its transport, its queues by priority, the GETs under way by URL, what features keep there."""
 
     __slots__ = ("gates", "in_flight", "keys_in_flight", "local", "transport")
 
     def __init__(self, transport: Transport) -> None:
         self.transport: Transport = transport
-        self.gates: dict[Bucket | None, Gate] = {}
+        self.gates: dict[Priority, dict[Bucket | None, Gate]] = {priority: {} for priority in PRIORITIES}
         self.in_flight: dict[str, InFlight] = {}
         self.keys_in_flight: dict[str, KeyInFlight] = {}
         self.local: dict[Any, Any] = {}
@@ -91,8 +104,8 @@ class Engine:
     """Performs calls. One per `Mux` and all its ``with_options`` variants.
 
     Args:
-        config: What all calls share.
-        limits: Of the account.
+        token: Authorises calls. Its configuration is what all calls share.
+        low_priority: Authorises calls with priority ``batch`` in its place; ``None`` where they are like the others.
         adopts_limits: Whether it takes the limits that other clients of the account have.
         open_transport: Makes the transport of the running event loop.
         owns_transport: Whether `aclose` closes what *open_transport* made.
@@ -102,8 +115,8 @@ class Engine:
 
     def __init__(
         self,
-        config: Config,
-        limits: AccountLimits,
+        token: ActiveToken,
+        low_priority: ActiveToken | None,
         open_transport: Callable[[], Transport],
         *,
         adopts_limits: bool,
@@ -111,13 +124,15 @@ class Engine:
         whose_keys: str,
         own_transport: object | None,
     ) -> None:
-        self.config = config
+        self.config: Config = token.config
+        self._tokens: dict[Priority, ActiveToken] = {"interactive": token, "default": token, "batch": low_priority or token}
+        """By priority of the call: a call that is repeated stays with its token."""
         self._whose_keys = whose_keys
         self._own_transport = own_transport
         self._keys: KeyRegistry | None = None
         self._is_pending = True
         self._adopts_limits = adopts_limits
-        self.limits: AccountLimits = limits.attach(self, is_flexible=adopts_limits)
+        self._attach()
         self._open_transport = open_transport
         self._owns_transport = owns_transport
         self._loops: PerLoop[_Loop] = PerLoop()
@@ -126,6 +141,20 @@ class Engine:
         self._closed_in: WeakSet[object] = WeakSet()
         self._writes = 0
         """How many writes have ended, well or not."""
+
+    def _attach(self) -> None:
+        for token in set(self._tokens.values()):
+            token.limits = token.limits.attach(self, is_flexible=self._adopts_limits)
+
+    @property
+    def limits(self) -> AccountLimits:
+        """Those of interactive and default calls."""
+        return self._tokens["default"].limits
+
+    @property
+    def batch_limits(self) -> AccountLimits:
+        """Those of batch calls; the same, unless there is a token of low priority."""
+        return self._tokens["batch"].limits
 
     def here(self) -> _Loop:
         """Return what belongs to the running event loop, opening a transport on first use.
@@ -156,7 +185,7 @@ class Engine:
             raise ClosedError("the client was closed in this event loop; make a new Mux()")
         self._is_pending = True
         try:
-            self.limits = self.limits.attach(self, is_flexible=self._adopts_limits)
+            self._attach()
             loop = _Loop(self._open_transport())
             self._loops.put(token, loop, loop.transport if self._owns_transport else None)
         finally:
@@ -179,7 +208,8 @@ class Engine:
                 if self._owns_transport:
                     await loop.transport.aclose()
             finally:
-                await self.limits.aclose()  # other clients of the account open it again when they need it
+                for token in set(self._tokens.values()):
+                    await token.limits.aclose()  # other clients of the account open it again when they need it
                 if self._keys is not None:
                     await self._keys.aclose()
 
@@ -196,27 +226,23 @@ class Engine:
         lookup: search.Lookup | None = None
         if arguments.once is not None:
             arguments, lookup = search.set_key(operation, arguments)
-        request = _wire.build_request(operation, arguments, self.config, options.timeouts)
-        call = Call(
-            operation,
-            options,
-            self.config,
-            self.config.clock(),
-            options.priority or ambient_priority.get() or "default",
-            lookup,
-        )
+        priority = options.priority or ambient_priority.get() or "default"
+        token = self._tokens[priority]
+        request = _wire.build_request(operation, arguments, token.config, options.timeouts)
+        loop = self.here()
+        call = Call(operation, options, token.config, self.config.clock(), priority, token.limits, lookup)
         if lookup is not None and not isinstance(lookup.given, RecordedKey):
-            answer = await self._perform_once(call, request, arguments)
+            answer = await self._perform_once(call, request, arguments, loop)
         elif options.share_reads and operation.method == "GET":
-            answer = await self._share(call, request, self.here())
+            answer = await self._share(call, request, loop)
         else:
-            sending = self._send(call, request, self.here())
+            sending = self._send(call, request, loop)
             answer = await (sending if options.deadline is None else self._within(call, sending))
         while True:
             try:
                 value: T = _wire.decode(operation, arguments, answer.response, answer.content)
             except UndecodableResponseError as error:
-                answer = await self._within(call, self._recovery().search_for_lost(call, answer, error))
+                answer = await self._within(call, self._recovery(call).search_for_lost(call, answer, error))
             else:
                 return (value, answer) if with_answer else value
 
@@ -237,13 +263,14 @@ class Engine:
     async def _open(
         self, operation: Operation[bytes], arguments: Arguments, options: EffectiveOptions
     ) -> AsyncGenerator[ByteStream]:
-        request = _wire.build_request(operation, arguments, self.config, options.timeouts)
-        call = Call(
-            operation, options, self.config, self.config.clock(), options.priority or ambient_priority.get() or "default"
-        )
+        priority = options.priority or ambient_priority.get() or "default"
+        token = self._tokens[priority]
+        request = _wire.build_request(operation, arguments, token.config, options.timeouts)
+        loop = self.here()
+        call = Call(operation, options, token.config, self.config.clock(), priority, token.limits)
         deadline = anyio.current_time() + options.deadline if options.deadline is not None else float("inf")
         with anyio.CancelScope(deadline=deadline) as scope:
-            response = (await self._send(call, request, self.here(), is_streamed=True)).response
+            response = (await self._send(call, request, loop, is_streamed=True)).response
             try:
                 async with aclosing(iter_content(response)) as chunks:
                     yield ByteStream(response.status, response.headers, chunks)
@@ -251,7 +278,7 @@ class Engine:
                 with anyio.CancelScope(shield=True):  # closing is short, and an open connection must not outlive the block
                     await response.body.aclose()
         if scope.cancelled_caught:
-            await self._recovery().cut_off(call)
+            await self._recovery(call).cut_off(call)
 
     async def _share(self, call: Call, request: HttpRequest, loop: _Loop) -> Answer:
         """Perform a GET, or wait for the same one that is under way. See `_single_flight`."""
@@ -281,16 +308,15 @@ class Engine:
             if mine.done is not None:
                 mine.done.set()
 
-    async def _perform_once(self, call: Call, request: HttpRequest, arguments: Arguments) -> Answer:
+    async def _perform_once(self, call: Call, request: HttpRequest, arguments: Arguments, loop: _Loop) -> Answer:
         """Perform a create with a key, unless what the key stands for is there already. See `_idempotency.guard`."""
-        loop = self.here()
 
         async def send() -> Answer:
             answer = await self._send(call, request, loop)
             try:
                 _wire.decode(call.operation, arguments, answer.response, answer.content)
             except UndecodableResponseError as error:
-                return await self._recovery().search_for_lost(call, answer, error)
+                return await self._recovery(call).search_for_lost(call, answer, error)
             return answer
 
         # Imported here: most programs that only read need none of it.
@@ -303,24 +329,24 @@ class Engine:
         call.before_sending = guard.announce
         return await self._within(call, guard.run(loop.keys_in_flight, send))
 
-    def _recovery(self) -> Recovery:
+    def _recovery(self, call: Call) -> Recovery:
         # Made when something failed: kept, it and this engine would hold each other.
-        return Recovery(self.config, self.limits, self._read)
+        return Recovery(call.config, call.limits, self._read)
 
     async def _within(self, call: Call, sending: Coroutine[Any, Any, Answer]) -> Answer:
         """Await *sending* until the call's deadline."""
         answer: Answer | None = None
         with anyio.CancelScope(deadline=self._end(call)):
             answer = await sending
-        return answer if answer is not None else await self._recovery().cut_off(call)
+        return answer if answer is not None else await self._recovery(call).cut_off(call)
 
     async def _send(self, call: Call, request: HttpRequest, loop: _Loop, *, is_streamed: bool = False) -> Answer:
         """Acquire a grant, send, then return, retry or raise."""
         operation, clock, longest = call.operation, self.config.clock, call.options.max_response_bytes
-        self.limits.retries.calls += 1
-        gate = loop.gates.get(operation.bucket)
+        call.limits.retries.calls += 1
+        gate = loop.gates[call.priority].get(operation.bucket)
         if gate is None:
-            gate = self._gate(loop, operation.bucket)
+            gate = self._gate(loop, call)
         while True:
             queued_at = sent_at = clock()
             grant = gate.acquire_nowait(call.priority) if gate is not None else None
@@ -328,7 +354,7 @@ class Engine:
                 grant = await self._queue(call, gate)
                 sent_at = clock()
             if call.before_sending is not None:
-                await self._announce(call.before_sending, grant)
+                await self._announce(call, call.before_sending, grant)
             record = AttemptRecord(queued_at, sent_at, grant)
             call.attempts.append(record)
             response: HttpResponse | None = None
@@ -350,7 +376,7 @@ class Engine:
                 if is_unsent(error):
                     record.is_unsent = True
                     if grant is not None:
-                        await self.limits.give_back(grant)
+                        await call.limits.give_back(grant)
                 raise
             finally:
                 if operation.replay is not _SAFE:
@@ -364,10 +390,10 @@ class Engine:
                 )
             if response is not None:
                 if grant is not None and (left := response.headers.get(_LEFT)) is not None:
-                    await self._observe_remaining(grant, left)
+                    await call.limits.observe_headers(grant.bucket, left, response.headers.get(_LIMIT))
                 if is_ok and (record.failure is None or operation.result == "none"):
                     return Answer(response, record.content, call.attempts)
-            found = await self._recovery().recover(call, record)
+            found = await self._recovery(call).recover(call, record)
             if found is not None:
                 return found
 
@@ -376,16 +402,16 @@ class Engine:
         if response.status == 429 and record.grant is not None:
             # Before the body: everybody has to know, however long that takes to arrive, and whatever becomes of this call meanwhile.
             delay = parse_retry_after(response.headers.get("Retry-After"), self.config.epoch())
-            await self.limits.on_throttled(record.grant, delay or None)
+            await call.limits.on_throttled(record.grant, delay or None)
         record.content = await read_content(response, min(call.options.max_response_bytes, _LONGEST_REFUSAL))
 
-    async def _announce(self, announce: Callable[[], Awaitable[None]], grant: Grant | None) -> None:
+    async def _announce(self, call: Call, announce: Callable[[], Awaitable[None]], grant: Grant | None) -> None:
         """Await *announce*; the grant is given back when that keeps the request from being sent."""
         try:
             await announce()
         except BaseException:
             if grant is not None:
-                await self.limits.give_back(grant)
+                await call.limits.give_back(grant)
             raise
 
     async def _queue(self, call: Call, gate: Gate) -> Grant:
@@ -395,14 +421,10 @@ class Engine:
         except LimitWaitError as error:
             raise call.failed(error, call.problem)  # noqa: B904 - its cause is what made this attempt necessary
 
-    async def _observe_remaining(self, grant: Grant, left: str) -> None:
-        """Pass on how many more requests the server says it would let through."""
-        if left.isascii() and left.isdigit():
-            await self.limits.observe_remaining(grant.bucket, int(left[:9]))
-
     async def _read(self, call: Call, operation: Operation[object], arguments: Arguments) -> search.LookupPage:
         remaining = call.remaining()
-        options = attrs.evolve(call.options.for_long_work(), deadline=None if remaining is None else max(remaining, 0.001))
+        deadline = None if remaining is None else max(remaining, 0.001)
+        options = attrs.evolve(call.options.for_long_work(), priority=call.priority, deadline=deadline)
         body, answer = await self.call(operation, arguments, options, with_answer=True)
         return search.LookupPage(body, answer.response.headers, answer)
 
@@ -411,8 +433,9 @@ class Engine:
         remaining = call.remaining()
         return float("inf") if remaining is None else anyio.current_time() + remaining
 
-    def _gate(self, loop: _Loop, bucket: Bucket | None) -> Gate | None:
-        if bucket is None or not self.limits.settings.enabled:
+    def _gate(self, loop: _Loop, call: Call) -> Gate | None:
+        bucket = call.operation.bucket
+        if bucket is None or not call.limits.settings.enabled:
             return None
-        gate = loop.gates[bucket] = self.limits.gate(current_loop(), bucket)
+        gate = loop.gates[call.priority][bucket] = call.limits.gate(current_loop(), bucket)
         return gate

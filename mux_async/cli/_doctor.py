@@ -190,8 +190,24 @@ async def _online(client: Mux) -> list[Check]:
                 checks.append(Check("online", "whoami", place, f"token {who.access_token_name!r}, answered in {took:.0f} ms"))
                 checks.append(Check("online", "permissions", ", ".join(who.permissions) or "none"))
                 checks.append(_clock(answer.headers))
+                if client.limits.low_priority is not None:
+                    checks.append(await _low_priority(short, who.environment_id))
         checks.append(_limits_store(lost))
     return checks
+
+
+async def _low_priority(client: Mux, environment: str | None) -> Check:
+    """Ask who the token of low priority is: it works in the same environment as the other, or on other objects."""
+    name = "low-priority token"
+    try:
+        who = await client.with_options(priority="batch").system.utilities.whoami()
+    except MuxError as error:
+        return Check("online", name, "failed", str(error), is_ok=False)
+    if who.environment_id == environment:
+        return Check("online", name, "works", f"token {who.access_token_name!r}")
+    return Check(
+        "online", name, "of another environment", f"it is of {who.environment_name}: batch calls go there", is_ok=False
+    )
 
 
 def _clock(headers: Mapping[str, str]) -> Check:

@@ -196,7 +196,8 @@ def make_reporter(form: Form, job: IngestJob, budget: RateBudget) -> Reporter:
 
 
 def _budget(client: Mux) -> RateBudget:
-    return RateBudget(client.limits.snapshot, lambda posts: client.limits.forecast(post=posts).batch)
+    limits = client.limits.low_priority or client.limits  # the calls of an ingest are batch calls
+    return RateBudget(limits.snapshot, lambda posts: client.limits.forecast(post=posts).batch)
 
 
 def _say(lines: list[str]) -> None:

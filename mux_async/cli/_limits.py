@@ -38,10 +38,12 @@ def limits(
     """
     client = make_client(base_url, "aiohttp")
     counts = {"post": post, "other": other, "realtime_data": realtime_data, "general_data": general_data}
-    snapshot = client.limits.snapshot()
+    snapshot, low_priority = client.limits.snapshot(), client.limits.low_priority
     forecast = client.limits.forecast(**counts) if any(counts.values()) else None
     if as_json:
         output: dict[str, Any] = {"server": client.base_url, "buckets": attrs.asdict(snapshot)}
+        if low_priority is not None:
+            output["low_priority_buckets"] = attrs.asdict(low_priority.snapshot())
         if forecast is not None:
             output["forecast_seconds"] = attrs.asdict(forecast)
         typer.echo(json.dumps(output))
@@ -50,13 +52,15 @@ def limits(
     table.caption = f"{escape(client.base_url)}; kept by every client of this account"
     out = stdout()
     out.print(table)
+    if low_priority is not None:
+        out.print(limits_table(low_priority.snapshot(), "Rate limits of the token of low priority, for batch calls"))
     if forecast is not None:
         out.print(_forecast_table(forecast, counts))
 
 
-def limits_table(snapshot: LimitsSnapshot) -> Table:
+def limits_table(snapshot: LimitsSnapshot, title: str = "Rate limits") -> Table:
     """Return the four buckets as a table."""
-    table = Table("bucket", "for", title="Rate limits", title_justify="left", caption_justify="left")
+    table = Table("bucket", "for", title=title, title_justify="left", caption_justify="left")
     for column in ("a second", "burst", "sent", "waited", "429s"):
         table.add_column(column, justify="right")
     for field in attrs.fields(LimitsSnapshot):

@@ -39,6 +39,8 @@ VARIABLES: Final[Mapping[str, str]] = {
     "token_id": "MUX_TOKEN_ID",
     "token_secret": "MUX_TOKEN_SECRET",
     "authorization_token": "MUX_AUTHORIZATION_TOKEN",
+    "low_priority_token_id": "MUX_LOW_PRIORITY_TOKEN_ID",
+    "low_priority_token_secret": "MUX_LOW_PRIORITY_TOKEN_SECRET",
     "base_url": "MUX_BASE_URL",
     "signing_key": "MUX_SIGNING_KEY",
     "private_key": "MUX_PRIVATE_KEY",
@@ -162,7 +164,10 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-_SECRET_MEMBERS = frozenset({"token_secret", "authorization_token", "private_key", "webhook_secret", "limits_url"})
+_SECRET_MEMBERS = frozenset(
+    {"token_secret", "authorization_token", "low_priority_token_secret", "private_key", "webhook_secret", "limits_url"}
+)
+_MORE = "low_priority_token_id, low_priority_token_secret, signing_key, private_key, webhook_secret, limits_url"
 
 
 def complete_profile(incomplete: str) -> list[str]:
@@ -205,7 +210,7 @@ def add(
         typer.Option(
             "--also",
             metavar="MEMBER",
-            help="Ask for one more: signing_key, private_key, webhook_secret, limits_url; may be repeated.",
+            help=f"Ask for one more: {_MORE}; may be repeated.",
         ),
     ] = None,
 ) -> None:
@@ -213,7 +218,7 @@ def add(
     wanted = ["token_id", "token_secret", *(more or ())]
     for member in wanted:
         if member not in VARIABLES or member == "base_url":
-            raise typer.BadParameter(f"--also {member}: there are signing_key, private_key, webhook_secret, limits_url")
+            raise typer.BadParameter(f"--also {member}: there are {_MORE}")
     members = {member: _ask(member) for member in wanted}
     if base_url is not None:
         members["base_url"] = check_base_url(base_url, allow_insecure=False)

@@ -31,7 +31,6 @@ from mux_async.emulator import (
     EmulatorSettings,
     Fault,
     LimitModel,
-    LimitScope,
     RateRules,
     StateFileError,
     Token,
@@ -41,6 +40,7 @@ from mux_async.emulator import (
     read_faults_file,
 )
 from mux_async.emulator.media import FetchRule, MediaWorker, has_media
+from mux_async.limits import LimitScope
 
 __all__ = ["DEFAULT_PORT", "Trouble", "banner", "emulate"]
 

@@ -11,12 +11,10 @@ import attrs
 from mux_async import Secret
 from mux_async.emulator.media._backend import MediaBackend
 from mux_async.emulator.media._probe import Probe, synthetic_probe
-from mux_async.limits import Bucket
+from mux_async.limits import Bucket, LimitScope
 
 LimitModel: TypeAlias = Literal["token-bucket", "fixed-window", "sliding-window"]
 """How a rate limit counts; see `RateRules`."""
-LimitScope: TypeAlias = Literal["account", "environment", "environment-and-priority"]
-"""Which tokens share the buckets: all, those of an environment, or those of an environment and a priority (facts/NEWER.md, section 6)."""
 
 ALL_PERMISSIONS = (
     "video:read",

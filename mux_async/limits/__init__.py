@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     )
     from mux_async.limits._limits import Limits
     from mux_async.limits._retry_budget import RetrySettings
-    from mux_async.limits._settings import BucketSettings, LimitSettings
+    from mux_async.limits._settings import BucketSettings, LimitScope, LimitSettings
     from mux_async.limits._snapshots import BucketSnapshot, Forecast, LimitsSnapshot
     from mux_async.limits._token_bucket import AdaptiveSettings
     from mux_async.limits._wait_queue import PRIORITIES, Priority
@@ -30,6 +30,7 @@ __all__ = [
     "Forecast",
     "LimitEvent",
     "LimitListener",
+    "LimitScope",
     "LimitSettings",
     "Limits",
     "LimitsSnapshot",
@@ -48,7 +49,7 @@ if not TYPE_CHECKING:  # a type checker would accept every misspelt name
             "_events": ["LimitEvent", "LimitListener", "RequestDelayed", "RequestThrottled", "StoreLost", "StoreRestored"],
             "_limits": ["Limits"],
             "_retry_budget": ["RetrySettings"],
-            "_settings": ["Bucket", "BucketSettings", "LimitSettings"],
+            "_settings": ["Bucket", "BucketSettings", "LimitScope", "LimitSettings"],
             "_snapshots": ["BucketSnapshot", "Forecast", "LimitsSnapshot"],
             "_token_bucket": ["AdaptiveSettings"],
             "_wait_queue": ["PRIORITIES", "Priority"],

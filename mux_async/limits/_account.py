@@ -207,6 +207,19 @@ class AccountLimits:
             self._notify(RequestThrottled(bucket, closed_for, self._limiter.state(bucket).rate))
         return closed_for
 
+    async def observe_headers(self, bucket: Bucket, remaining: str, limit: str | None) -> None:
+        """Record what a response says of a bucket: ``X-RateLimit-Remaining`` and ``X-RateLimit-Limit``.
+
+        What the two mean is not published (facts/NEWER.md, section 6). Here they are the number of requests that the server would still
+        accept, and the largest such number. Anything else is ignored.
+        """
+        left, most = _count(remaining), _count(limit)
+        if left is None or (most is not None and left > most):
+            return
+        counters = self._counters[bucket]
+        counters.reported_remaining, counters.reported_limit = left, most
+        await self.observe_remaining(bucket, left)
+
     async def observe_remaining(self, bucket: Bucket, remaining: int) -> None:
         """Record how many requests the server would still accept."""
         await self._run_bounded(self._limiter.observe_remaining(bucket, remaining), _HINT_TIME)
@@ -291,6 +304,8 @@ class AccountLimits:
             granted=counters.granted,
             waited=counters.waited,
             throttled=counters.throttled,
+            reported_limit=counters.reported_limit,
+            reported_remaining=counters.reported_remaining,
         )
 
     def _gates_of(self, bucket: Bucket) -> list[Gate]:
@@ -309,6 +324,11 @@ class AccountLimits:
             except Exception:
                 # The call that caused the event holds a grant, or has its answer: a listener must not lose it.
                 logger.exception("a listener of the limits failed on %r", event)
+
+
+def _count(text: str | None) -> int | None:
+    """Return the number that *text* writes with up to nine digits; ``None`` if it is anything else."""
+    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
 def _notify_weakly(notify: WeakMethod[Callable[[LimitEvent], None]]) -> Callable[[StoreEvent], None]:

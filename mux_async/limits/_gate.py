@@ -32,14 +32,16 @@ _SHORTEST_SLEEP: Final = 1e-6
 
 
 class Counters:
-    """What has gone through a bucket, in all event loops together: grants, seconds waited for them, answers of 429."""
+    """What has gone through a bucket, in all event loops together: grants, seconds waited for them, answers of 429, headers."""
 
-    __slots__ = ("granted", "throttled", "waited")
+    __slots__ = ("granted", "reported_limit", "reported_remaining", "throttled", "waited")
 
     def __init__(self) -> None:
         self.granted: int = 0
         self.waited: float = 0.0
         self.throttled: int = 0
+        self.reported_limit: int | None = None
+        self.reported_remaining: int | None = None
 
 
 class _Request(Waiter):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Generator
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
+
+import attrs
 
 from mux_async._operation import Bucket
 
@@ -17,8 +20,14 @@ if TYPE_CHECKING:
 class Limits:
     """The account's rate limits, as this process sees them."""
 
-    def __init__(self, account: AccountLimits) -> None:
+    def __init__(self, account: AccountLimits, batch: AccountLimits | None = None) -> None:
         self._account = account
+        self._batch = batch or account
+
+    @property
+    def low_priority(self) -> Limits | None:
+        """Those of the token of low priority, which batch calls count against; ``None`` if it has none of its own."""
+        return None if self._batch is self._account else Limits(self._batch)
 
     def snapshot(self) -> LimitsSnapshot:
         """Return the state of every bucket: level, rate, queue, wait, and what was granted, waited and throttled so far."""
@@ -45,11 +54,16 @@ class Limits:
             Bucket.REALTIME_DATA: realtime_data,
             Bucket.GENERAL_DATA: general_data,
         }
-        return self._account.forecast(counts)
+        return attrs.evolve(self._account.forecast(counts), batch=self._batch.forecast(counts).batch)
 
-    def listen(self, listener: LimitListener) -> AbstractContextManager[None]:
-        """Call *listener* with every wait and every 429 of the account while the ``with`` block runs. It must return at once."""
-        return self._account.listen(listener)
+    @contextmanager
+    def listen(self, listener: LimitListener) -> Generator[None]:
+        """Call *listener* with every wait and every 429 of the account while the ``with`` block runs. It must return at once.
+
+        With a token of low priority it is called for both; ``mux.limits.low_priority.listen`` is for that one alone.
+        """
+        with self._account.listen(listener), nullcontext() if self._batch is self._account else self._batch.listen(listener):
+            yield
 
     @property
     def settings(self) -> LimitSettings:

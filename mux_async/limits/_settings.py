@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final, Literal, TypeAlias
+
 import attrs
 
 from mux_async._checks import (
+    check_choice,
     check_flag,
     check_instance,
     check_number,
@@ -21,6 +25,20 @@ from mux_async.errors import ConfigurationError
 from mux_async.limits._retry_budget import RetrySettings
 from mux_async.limits._token_bucket import AdaptiveSettings, TokenBucket
 from mux_async.limits._wait_queue import Priority
+
+LimitScope: TypeAlias = Literal["account", "environment", "environment-and-priority"]
+"""Which requests the server counts together: those of an account, of an environment, or of an environment's tokens of one priority.
+
+Mux's documentation says that it counts by account. Since June 2026 it counts by environment, and each environment has two sets of buckets:
+for access tokens of high and of low priority (facts/NEWER.md, section 6).
+"""
+
+KEY_PARTS: Final[Mapping[LimitScope, frozenset[Literal["environment", "priority"]]]] = {
+    "account": frozenset(),
+    "environment": frozenset({"environment"}),
+    "environment-and-priority": frozenset({"environment", "priority"}),
+}
+"""What the key of a bucket has besides the account."""
 
 
 @explains_arguments
@@ -98,6 +116,9 @@ class LimitSettings:
             processes of one host) or ``redis://[user[:password]@]host[:port][/db]`` (many hosts; ``rediss://`` for TLS). Hidden in
             ``repr``. ``None`` for ``MUX_LIMITS_URL``, else this process.
         enabled: False grants every request at once. For servers without limits, and for limits kept elsewhere.
+        scope: Which requests Mux counts together. ``None`` for ``"environment-and-priority"`` if the client has a token of low priority,
+            else ``"environment"`` if the client has the name of one, else ``"account"``.
+        low_priority: What the token of low priority is allowed; ``None`` for the same as the other one.
     """
 
     post: BucketSettings = BucketSettings(rate=0.985, burst=2)
@@ -111,6 +132,8 @@ class LimitSettings:
     retries: RetrySettings = attrs.field(factory=RetrySettings)
     url: Secret | None = attrs.field(default=None, converter=_to_url)
     enabled: bool = True
+    scope: LimitScope | None = None
+    low_priority: LimitSettings | None = None
 
     def __attrs_post_init__(self) -> None:
         for name in ("post", "other", "realtime_data", "general_data"):
@@ -121,6 +144,18 @@ class LimitSettings:
         check_number("guaranteed_share", self.guaranteed_share, "it is a share of the rate, 0 to a third", least=0, most=1 / 3)
         check_instance("retries", self.retries, RetrySettings, "it must be a RetrySettings")
         check_flag("enabled", self.enabled)
+        if self.scope is not None:
+            check_choice("scope", self.scope, tuple(KEY_PARTS))
+        check_instance("low_priority", self.low_priority, LimitSettings, "it must be a LimitSettings", allow_none=True)
+        if self.low_priority is not None and "priority" not in KEY_PARTS[self.scope or "environment-and-priority"]:
+            raise ConfigurationError(
+                f"low_priority is given, and the scope {self.scope!r} does not tell priorities apart; leave one of them out"
+            )
+
+    def for_low_priority(self) -> LimitSettings:
+        """Return what the token of low priority is allowed."""
+        settings = self.low_priority or self
+        return attrs.evolve(settings, url=settings.url or self.url)
 
     def held_back(self, priority: Priority, burst: int) -> int:
         """Return how many grants of a burst a call of *priority* leaves to others."""
@@ -148,3 +183,23 @@ class LimitSettings:
         """Return a full bucket."""
         allowance = self.bucket(bucket)
         return TokenBucket(allowance.rate, allowance.burst, self.adaptive, self.jitter)
+
+
+def limit_keys(
+    scope: LimitScope, *, account: str | None, environment: str | None, token: str, low_priority: str
+) -> tuple[str, str]:
+    """Return the keys of a client's buckets: for its access token, and for the one of low priority. They may be the same.
+
+    Args:
+        scope: What the server counts together.
+        account: Name of the account; ``None`` makes a token stand for its account, so that clients of one token share.
+        environment: Name of the environment of both tokens; ``None`` if it has none.
+        token: Id of the access token.
+        low_priority: Id of the one of low priority.
+    """
+    parts = KEY_PARTS[scope]
+    rest = f"/{environment}" if environment and "environment" in parts else ""
+    key = (account or token) + rest
+    if "priority" not in parts:
+        return key, key
+    return key, f"{account}{rest} low-priority" if account else low_priority + rest

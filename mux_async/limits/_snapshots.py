@@ -42,6 +42,8 @@ class BucketSnapshot:
         granted: Requests granted by this process so far.
         waited: Seconds that they waited, all together.
         throttled: Answers of 429 so far.
+        reported_limit: ``X-RateLimit-Limit`` of the last response that had a usable ``X-RateLimit-Remaining``; ``None`` for none.
+        reported_remaining: That ``X-RateLimit-Remaining``; ``None`` for none.
     """
 
     level: float
@@ -55,6 +57,8 @@ class BucketSnapshot:
     granted: int
     waited: float
     throttled: int
+    reported_limit: int | None = None
+    reported_remaining: int | None = None
 
 
 @attrs.frozen

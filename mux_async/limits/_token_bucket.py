@@ -92,6 +92,8 @@ _MARGIN: Final = 0.9
 """Share of what got through that a lowered rate asks for."""
 _ENOUGH: Final = 4
 """Grants that say how much gets through."""
+_LEAST_BY_COUNT: Final = 0.25
+"""Share of the ceiling below which a count of what is left does not lower the rate, because what it means is not published. A 429 does."""
 
 
 class TokenBucket:
@@ -276,11 +278,13 @@ class TokenBucket:
         if remaining < 0:
             return
         self._max_remaining = max(self._max_remaining, remaining)
-        # Nothing is left. If our own requests do not account for it, another program used the rest: lower the rate before there is a 429.
-        is_ours = self._taken(now) + 1 >= max(self.burst, self._max_remaining + 1)
-        if remaining == 0 and not is_ours and self._grants_since_decrease >= _ENOUGH and self._adaptive.backoff < 1.0:
-            self._slow_down(now)
-        if remaining < self.burst and self.level(now) > remaining:
+        if self._grants_since_decrease >= _ENOUGH and self._adaptive.backoff < 1.0:
+            if self._max_remaining + 1 < self.burst:  # there was never room for our burst
+                self._lower_burst(now, self._max_remaining + 1)
+            elif remaining == 0 and self._taken(now) < self._max_remaining:
+                # Our own requests do not account for it: another program used the rest. Lower the rate before there is a 429.
+                self._slow_down(now, _LEAST_BY_COUNT)
+        if remaining < self.burst and self.level(now) >= remaining + 1:
             self._lower(now, remaining)
 
     def drain(self, now: float) -> None:
@@ -346,14 +350,17 @@ class TokenBucket:
         debt = self._taken(now)
         if debt > 1 and self.burst > 1 and granted_at - self._busy_since < self.burst * self._interval:
             # A 429 within the burst itself: the server's burst is smaller than ours, or another program used a part of it.
-            self.burst = max(1, min(self.burst, debt) - 1)
-            self._burst_changed_at = now
-            self._derive()
-            return
-        self._slow_down(now)
+            self._lower_burst(now, max(1, min(self.burst, debt) - 1))
+        else:
+            self._slow_down(now, adaptive.min_rate_ratio)
 
-    def _slow_down(self, now: float) -> None:
-        """Lower the rate to less than what got through since the last time."""
+    def _lower_burst(self, now: float, burst: int) -> None:
+        self.burst = burst
+        self._burst_changed_at = now
+        self._derive()
+
+    def _slow_down(self, now: float, least: float) -> None:
+        """Lower the rate to less than what got through since the last time, but not below *least*, a share of the ceiling."""
         adaptive = self._adaptive
         rate = self.rate * adaptive.backoff
         if self._grants_since_decrease > _ENOUGH and -math.inf < self._decreased_at < now:
@@ -364,7 +371,7 @@ class TokenBucket:
             self.ceiling = max(self.rate * 0.95, self.ceiling * adaptive.min_rate_ratio)
         self._decreased_at = now
         self._grants_since_decrease = 0
-        self._change_rate(now, max(rate, self.ceiling * adaptive.min_rate_ratio))
+        self._change_rate(now, max(rate, min(self.rate, self.ceiling * least)))
         self._increased_at = now + adaptive.hold
 
     def _taken(self, now: float) -> int:

@@ -213,6 +213,17 @@ def test_forecast(capsys: pytest.CaptureFixture[str]) -> None:
     assert told["buckets"]["post"]["rate"] == pytest.approx(RATE)
 
 
+@pytest.mark.usefixtures("credentials")
+def test_limits_of_two_tokens(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a token of low priority its buckets are shown too."""
+    monkeypatch.setenv("MUX_LOW_PRIORITY_TOKEN_ID", "night")
+    monkeypatch.setenv("MUX_LOW_PRIORITY_TOKEN_SECRET", "canary-5d2")
+
+    assert "token of low priority" in invoke(capsys, "limits")[1]
+    told = json.loads(invoke(capsys, "limits", "--json")[1])
+    assert told["low_priority_buckets"].keys() == told["buckets"].keys()
+
+
 def test_nobody_there(films: Path, tmp_path: Path) -> None:
     """When the server cannot be reached, the command fails in a sentence."""
     done = run_here("upload", str(films / "0.wav"), "--base-url", "http://127.0.0.1:1", cwd=tmp_path)

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from mux_async.emulator import EmulatorSettings
+from mux_async.emulator import DEFAULT_TOKEN, EmulatorSettings, Token
 from tests.cli.commands import CREDENTIALS, ROOT, Emulate, emulate_here, run_here
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Emulate]:
-    with emulate_here(EmulatorSettings(limits=None)) as running:
+    others = (Token("night", "test-secret", priority="low"), Token("staging", "test-secret", "staging", priority="low"))
+    with emulate_here(EmulatorSettings(tokens=(DEFAULT_TOKEN, *others), limits=None)) as running:
         yield running
 
 
@@ -44,7 +45,7 @@ def test_every_variable(tmp_path: Path) -> None:
     shown = {each["name"] for each in json.loads(done.stdout)["checks"] if each["topic"] == "variable"}
 
     assert names - {"MUX_API_VARIANTS"} <= shown
-    assert not re.search(r"canary-MUX_(TOKEN|AUTH|PRIVATE|SIGNING|WEBHOOK)", done.stdout + done.stderr)
+    assert not re.search(r"canary-MUX_(TOKEN|AUTH|LOW|PRIVATE|SIGNING|WEBHOOK)", done.stdout + done.stderr)
 
 
 def test_the_table_of_variables(tmp_path: Path) -> None:
@@ -66,6 +67,17 @@ def test_online(server: Emulate, tmp_path: Path) -> None:
     assert "answered in" in checks["online whoami"]["note"]
     assert checks["online clock"]["value"] == "right"
     assert checks["online limits store"]["value"] == "reachable"
+    assert "online low-priority token" not in checks
+
+
+def test_online_with_two_tokens(server: Emulate, tmp_path: Path) -> None:
+    """Online, the token of low priority is tried too."""
+    low = {"MUX_LOW_PRIORITY_TOKEN_ID": "night", "MUX_LOW_PRIORITY_TOKEN_SECRET": "test-secret"}
+    code, checks = doctor(
+        "--online", env={**CREDENTIALS, **low, "MUX_BASE_URL": server.origin, "XDG_CONFIG_HOME": str(tmp_path)}
+    )
+
+    assert (code, checks["online low-priority token"]["value"]) == (0, "works")
 
 
 def test_nothing_is_sent(server: Emulate, tmp_path: Path) -> None:
@@ -84,6 +96,14 @@ def test_nothing_is_sent(server: Emulate, tmp_path: Path) -> None:
         ({"MUX_LIMITS_URL": "redis://127.0.0.1:9/0"}, "online limits store"),
         ({"MUX_WEBHOOK_SECRET": "-----BEGIN canary"}, "settings webhook secret"),
         ({"MUX_SIGNING_KEY": "id", "MUX_PRIVATE_KEY": "canary"}, "settings signing key"),
+        (
+            {"MUX_LOW_PRIORITY_TOKEN_ID": "night", "MUX_LOW_PRIORITY_TOKEN_SECRET": "canary"},
+            "online low-priority token",
+        ),
+        (
+            {"MUX_LOW_PRIORITY_TOKEN_ID": "staging", "MUX_LOW_PRIORITY_TOKEN_SECRET": "test-secret"},
+            "online low-priority token",
+        ),
     ],
 )
 def test_problems(server: Emulate, tmp_path: Path, settings: dict[str, str], check: str) -> None:

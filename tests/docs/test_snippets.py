@@ -390,6 +390,12 @@ async def drive_accounts(_: Path, __: pytest.MonkeyPatch) -> None:
     assert names["ingest"].limits.settings is names["website"].limits.settings
 
 
+async def drive_tokens(_: Path, __: pytest.MonkeyPatch) -> None:
+    names = define("tokens")
+
+    assert names["mux"].limits.low_priority.snapshot() == names["batch"].snapshot()
+
+
 async def drive_rates(_: Path, __: pytest.MonkeyPatch) -> None:
     assert define("rates")["mux"].limits.settings.post == BucketSettings(rate=10, burst=20)
 

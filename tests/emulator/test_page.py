@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from mux_async.emulator import DEFAULT_TOKEN, EmulatorSettings, Fault, LimitModel, LimitScope, RateRules, Token
+from mux_async.emulator import DEFAULT_TOKEN, EmulatorSettings, Fault, LimitModel, RateRules, Token
+from mux_async.limits import LimitScope
 from tests.emulator.harness import Account, Json
 
 

@@ -1,4 +1,5 @@
-"""Four processes share one account through a file and through Redis, and one of them is killed: over real sockets, in real time.
+"""Processes share one account through a file and through Redis, over real sockets, in real time: four, of which one is killed; and two with
+a token of low priority.
 
 The rate is fifty times Mux's own. The settings are those that fit each way of counting, as in `test_against_servers`.
 """
@@ -9,16 +10,17 @@ import json
 import signal
 import sys
 from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import anyio
 import pytest
 from anyio.abc import Process
 
-from mux_async.emulator import LimitModel, RateRules
+from mux_async.emulator import DEFAULT_TOKEN, Emulator, EmulatorSettings, LimitModel, RateRules, Token
+from mux_async.emulator.server import serve
 from mux_async.limits import Bucket, BucketSettings
-from tests.limits.load import TRIES, emulator, judge
+from tests.limits.load import TRIES, Arrived, emulator, judge
 from tests.limits.stores import redis_server
 
 pytestmark = pytest.mark.proof
@@ -50,9 +52,9 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Generator[str]:
 
 
 @asynccontextmanager
-async def workers(count: int, log: Path, **arguments: object) -> AsyncGenerator[list[Process]]:
+async def workers(count: int, log: Path, module: str = "worker", **arguments: object) -> AsyncGenerator[list[Process]]:
     """Start *count* workers at the same moment; those still running at the end of the block are killed."""
-    command = [sys.executable, "-m", "tests.limits.worker", json.dumps(arguments)]
+    command = [sys.executable, "-m", f"tests.limits.{module}", json.dumps(arguments)]
     started: list[Process] = []
     try:
         with log.open("wb") as errors:
@@ -95,3 +97,51 @@ async def test_four_processes_and_a_kill(url: str, model: LimitModel, tmp_path: 
             break
 
     assert used >= 0.98
+
+
+SLOW_RATE = 10
+"""Of the batch, which is evenly spaced: each of its requests is a millisecond or two late, as timers are, and nothing makes up for that."""
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.asyncio
+async def test_a_batch_takes_nothing_from_people(processes: int, tmp_path: Path) -> None:
+    """A batch of 1,000 creates on the token of low priority, and people on the other: no request is answered 429, and both budgets are
+    used to at least 98 %, so no person waits for the batch. With one process, and with two that share limits through Redis."""
+    tokens = (DEFAULT_TOKEN, Token("night", DEFAULT_TOKEN.secret, priority="low"))
+    rules = RateRules(
+        rates=dict.fromkeys(Bucket, float(SLOW_RATE)), burst=WINDOW, scope="environment-and-priority", headers=True
+    )
+    burst, used = int(SLOW_RATE * WINDOW) // 2, (0.0, 0.0)
+    for number in range(TRIES):
+        log = tmp_path / f"workers-{number}.log"
+        emulated = Emulator(EmulatorSettings(tokens=tokens, limits=rules, max_arrivals=100_000))
+        with ExitStack() as stack:
+            url = stack.enter_context(redis_server(tmp_path)) if processes > 1 else ""
+            async with (
+                serve(emulated) as origin,
+                workers(
+                    processes,
+                    log,
+                    "priority_worker",
+                    origin=origin,
+                    url=url,
+                    rate=SLOW_RATE,
+                    burst=burst,
+                    batch=1000 // processes,
+                ) as started,
+            ):
+                codes = [await process.wait() for process in started]
+        people, batch = (
+            judge([Arrived(one.at, one.status or 0) for one in emulated.arrivals if one.path == path], SLOW_RATE, burst)
+            for path in ("/video/v1/uploads", "/video/v1/assets")
+        )
+        assert codes == [0] * processes, log.read_text()
+        assert (people.refused, people.others, batch.refused, batch.others) == (0, 0, 0, 0), log.read_text()
+        assert batch.passed == 1000
+        used = max(used, (people.used, batch.used), key=min)
+        if min(used) >= 0.98:
+            break
+
+    assert min(used) >= 0.98, used

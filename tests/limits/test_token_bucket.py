@@ -437,6 +437,7 @@ def test_what_is_left(remaining: int, changed: dict[str, object]) -> None:
 def test_nothing_is_left_of_ours() -> None:
     """That nothing is left is no lesson when our own requests took it, nor after a few requests."""
     bucket = emptied(2.0, 4)
+    bucket.observe_remaining(10.0, remaining=3)
     assert changes(bucket, lambda: bucket.observe_remaining(10.0, remaining=0)) == {}
 
     few = TokenBucket(2.0, 9)
@@ -452,9 +453,37 @@ def test_nothing_is_left_and_others_have_it(grants: int, rate: float) -> None:
     bucket = TokenBucket(2.0, 9)
     for _ in range(grants):
         bucket.take(10.0)
+        bucket.observe_remaining(10.0, remaining=8)
     bucket.observe_remaining(10.0, remaining=0)
 
     assert bucket.rate == pytest.approx(rate)
+
+
+def test_there_was_never_room_for_the_burst() -> None:
+    """A server that never has more left than so much holds no larger burst; its count does not lower the rate for that."""
+    bucket = TokenBucket(2.0, 9)
+    for now in (10.0, 11.0, 12.0, 13.0):
+        assert bucket.take(now) == 0.0
+        bucket.observe_remaining(now, remaining=2)
+    bucket.observe_remaining(13.0, remaining=0)
+
+    assert (bucket.burst, bucket.rate) == (3, 2.0)
+
+
+def test_a_count_alone_does_not_take_the_rate_away() -> None:
+    """However often the server has nothing left of what we did not take, a quarter of the rate stays; a 429 lowers it further."""
+    bucket = TokenBucket(2.0, 3)
+    now = 10.0
+    bucket.observe_remaining(now, remaining=1000)
+    for _ in range(40):
+        now += 1.0
+        bucket.take(now)
+        bucket.observe_remaining(now, remaining=0)
+    assert bucket.rate == pytest.approx(0.5)
+
+    bucket.load({**bucket.dump()[0], "_interval": 4.0, "_grants_since_decrease": 5.0}, [], now)
+    bucket.observe_remaining(now, remaining=0)
+    assert bucket.rate == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize(("said", "rate"), [(8, 2.0), (9, 2.0), (10, 1.4), (20, 1.4)])
@@ -487,7 +516,8 @@ def test_a_bucket_that_does_not_learn() -> None:
 def test_two_lessons_at_one_moment() -> None:
     """When no time has passed since the last lesson, what got through since says nothing."""
     bucket = TokenBucket(2.0, 9)
-    bucket.load({**bucket.dump()[0], "_grants_since_decrease": 5.0, "_decreased_at": 10.0, "now": 10.0}, [], 10.0)
+    known = {"_grants_since_decrease": 5.0, "_decreased_at": 10.0, "now": 10.0, "_max_remaining": 8.0}
+    bucket.load({**bucket.dump()[0], **known}, [], 10.0)
     bucket.observe_remaining(10.0, remaining=0)
 
     assert bucket.rate == pytest.approx(1.4)
@@ -497,6 +527,7 @@ def test_a_refusal_of_the_moment_of_a_lesson() -> None:
     """A request of just the moment of the last lesson was let out before it, and teaches nothing more."""
     for granted_at, rate in [(10.0, 1.4), (10.1, 0.98)]:
         bucket = TokenBucket(2.0, 9)
+        bucket.observe_remaining(10.0, remaining=8)
         for _ in range(5):
             bucket.take(10.0)
         bucket.observe_remaining(10.0, remaining=0)
@@ -582,6 +613,7 @@ def test_the_smallest_bursts() -> None:
 def test_nothing_is_owed() -> None:
     """A bucket that is full again owes nothing: that the server has nothing left is the doing of others."""
     bucket = emptied(10.0, 4)
+    bucket.observe_remaining(10.0, remaining=3)
     bucket.observe_remaining(12.0, remaining=0)
 
     assert bucket.rate == pytest.approx(7.0)

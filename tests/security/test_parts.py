@@ -18,7 +18,7 @@ import pytest
 import mux_async
 import mux_async.signing
 import mux_async.webhooks
-from mux_async import LimitSettings, Mux, Secret, errors
+from mux_async import AccessToken, LimitSettings, Mux, Secret, errors
 from mux_async.errors import MuxError
 from mux_async.ingest import Ingest, Journal, JournalError, Manifest, PlanError, ReportError, make_plan, url_item, write_report
 from mux_async.limits import BucketSettings
@@ -42,7 +42,7 @@ from mux_async.webhooks import (
     verify,
 )
 from mux_async.webhooks._store_redis import RedisEventStore
-from tests.security.canaries import CANARIES, leaks, leaks_of
+from tests.security.canaries import CANARIES, TOKEN_ID, leaks, leaks_of
 from tests.signing import keys
 
 pytestmark = pytest.mark.anyio
@@ -80,6 +80,12 @@ CONSTRUCTORS: dict[str, tuple[Make, type[BaseException]]] = {
     "client, header": (lambda: make_client(headers={"X-A": CANARIES["header"] + "\n"}), errors.InvalidRequestError),
     "client, secret": (
         lambda: Mux(token_id="id", token_secret=CANARIES["token secret"] + "\n"),
+        errors.ConfigurationError,
+    ),
+    "access token": (lambda: AccessToken("id", CANARIES["token secret"] + "\n"), errors.ConfigurationError),
+    "access token, empty id": (lambda: AccessToken("", CANARIES["token secret"]), errors.ConfigurationError),
+    "client, one token twice": (
+        lambda: make_client(low_priority=AccessToken("id", CANARIES["token secret"])),
         errors.ConfigurationError,
     ),
     "client, no id": (lambda: Mux(token_secret=CANARIES["token secret"]), errors.MissingCredentialsError),
@@ -164,6 +170,18 @@ def raised(make: Make) -> BaseException:
     except BaseException as error:  # noqa: BLE001 - that is what is asked for
         return error
     raise AssertionError("it was expected to fail")
+
+
+async def test_a_token_of_low_priority(caplog: pytest.LogCaptureFixture) -> None:
+    """Neither an error of a batch call nor the client shows anything of the token of low priority."""
+    caplog.set_level(logging.DEBUG)
+    mux = make_client(low_priority=AccessToken(TOKEN_ID, CANARIES["token secret"]), priority="batch")
+
+    with pytest.raises(errors.NotFoundError) as caught:
+        await mux.video.assets.retrieve("a")
+
+    assert leaks_of(caught.value) == []
+    assert not leaks(f"{mux!r} {vars(mux)!r} {caplog.text}")
 
 
 @pytest.mark.parametrize("name", [*CONSTRUCTORS, *CALLS])

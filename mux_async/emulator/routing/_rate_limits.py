@@ -12,9 +12,9 @@ from typing import Protocol
 
 import attrs
 
-from mux_async.emulator._settings import LimitModel, LimitScope, RateRules, Token
+from mux_async.emulator._settings import LimitModel, RateRules, Token
 from mux_async.emulator.http._messages import Response, json_response
-from mux_async.limits import Bucket
+from mux_async.limits import Bucket, LimitScope
 
 _REALTIME = ("/data/v1/monitoring", "/data/v1/realtime")
 TOO_MANY = "Too many requests, retry later."
