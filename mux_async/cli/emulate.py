@@ -32,6 +32,7 @@ from mux_async.emulator import (
     Fault,
     LimitModel,
     RateRules,
+    RobotsPlan,
     StateFileError,
     Token,
     WebhookFault,
@@ -103,6 +104,17 @@ def emulate(
     webhook_secret: Annotated[
         str | None, typer.Option(help="Signs what is sent to the URLs of --webhook-url; made up and printed when not given.")
     ] = None,
+    accept_robots_terms: Annotated[
+        bool, typer.Option("--accept-robots-terms", help="Accept the terms of Robots v1, which answers 403 until they are.")
+    ] = False,
+    robots_units: Annotated[
+        int | None,
+        typer.Option(min=0, help="Units of Robots jobs after which the next is a 403; without it there is no limit."),
+    ] = None,
+    robots_workflow: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A workflow of Robots that may be used; may be repeated; without it all may be."),
+    ] = None,
     faults: Annotated[
         Path | None, typer.Option(dir_okay=False, help="JSON file that says what is to go wrong, with requests and webhooks.")
     ] = None,
@@ -156,6 +168,8 @@ def emulate(
         state=state,
         time_scale=time_scale,
         instant=instant,
+        accept_robots_terms=accept_robots_terms,
+        robots_plan=_robots_plan(robots_units, robots_workflow),
         webhooks=_webhooks(webhook_url or (), webhook_secret),
         allowed_hosts=tuple(allow_host or ()),
     )
@@ -163,6 +177,13 @@ def emulate(
     trouble = _faults(faults)
     with _media(settings, fetch) if wants_media else nullcontext() as worker:
         _run(attrs.evolve(settings, media=worker), trouble, host, port, quiet=quiet, arrivals=arrivals)
+
+
+def _robots_plan(units: int | None, workflows: Sequence[str] | None) -> RobotsPlan:
+    try:
+        return RobotsPlan(units, tuple(workflows) if workflows else None)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def _media(settings: EmulatorSettings, fetch: FetchRule) -> MediaWorker:

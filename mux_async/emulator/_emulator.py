@@ -20,11 +20,18 @@ from urllib.parse import urlsplit
 import attrs
 
 from mux_async.emulator._routes import DATA_OPERATIONS, ROUTES
-from mux_async.emulator._settings import EmulatorSettings, Token
+from mux_async.emulator._settings import EmulatorSettings, RobotsPlan, Token
 from mux_async.emulator._steps import run
 from mux_async.emulator.control._access import check_control_access
 from mux_async.emulator.control._api import CONTROL_PREFIX, ControlCall, control, is_download
-from mux_async.emulator.control._handles import AssetHandle, LiveHandle, SpaceHandle, accept_robots_terms
+from mux_async.emulator.control._handles import (
+    AssetHandle,
+    LiveHandle,
+    SpaceHandle,
+    accept_robots_terms,
+    asked,
+    set_robots_plan,
+)
 from mux_async.emulator.control._page_data import answer as overview
 from mux_async.emulator.control._page_data import asks_for_overview, is_from_page
 from mux_async.emulator.data._dataset_cache import DatasetCache
@@ -226,10 +233,19 @@ class Emulator:
         Raises:
             ValueError: There is no such environment.
         """
-        try:
-            self._perform(lambda state: accept_robots_terms(state, environment))
-        except ApiError as error:
-            raise ValueError("; ".join(error.messages)) from error
+        asked(self._perform, lambda state: accept_robots_terms(state, environment))
+
+    def set_robots_plan(self, plan: RobotsPlan, environment: str | None = None) -> None:
+        """Change what an environment may do with Robots: more is ``robots_units_limit_exceeded`` or ``robots_workflow_not_available``.
+
+        Args:
+            plan: What it may do from now on; ``RobotsPlan()`` for everything.
+            environment: Name of the environment; all of them when left out.
+
+        Raises:
+            ValueError: There is no such environment or workflow.
+        """
+        asked(self._perform, lambda state: set_robots_plan(state, environment, plan))
 
     @property
     def live(self) -> LiveHandle:

@@ -12,6 +12,7 @@ from mux_async import Secret
 from mux_async.emulator.media._backend import MediaBackend
 from mux_async.emulator.media._probe import Probe, synthetic_probe
 from mux_async.limits import Bucket, LimitScope
+from mux_async.models.shared_robots import ROBOTS_V1_WORKFLOW_VALUES, ROBOTS_WORKFLOW_VALUES
 
 LimitModel: TypeAlias = Literal["token-bucket", "fixed-window", "sliding-window"]
 """How a rate limit counts; see `RateRules`."""
@@ -123,6 +124,27 @@ class WebhookRetries:
     timeout: float = attrs.field(default=5.0, validator=attrs.validators.gt(0.0))
 
 
+def _check_workflows(_: object, __: object, workflows: tuple[str, ...] | None) -> None:
+    known = {*ROBOTS_WORKFLOW_VALUES, *ROBOTS_V1_WORKFLOW_VALUES}
+    if unknown := set(workflows or ()) - known:
+        raise ValueError(f"{min(unknown)!r} is not a workflow of Robots; there are {', '.join(sorted(known))}")
+
+
+@attrs.frozen
+class RobotsPlan:
+    """What an environment may do with Robots, of both versions. More is a 403.
+
+    Attributes:
+        units: Units that its jobs of the last 30 days may have consumed before the next is refused (``robots_units_limit_exceeded``); 0
+            refuses all, ``None`` is no limit.
+        workflows: Names of the workflows as in paths (``find-key-moments``); others are ``robots_workflow_not_available``. ``None`` allows
+            all.
+    """
+
+    units: int | None = attrs.field(default=None, validator=attrs.validators.optional(attrs.validators.ge(0)))
+    workflows: tuple[str, ...] | None = attrs.field(default=None, validator=_check_workflows)
+
+
 @attrs.frozen
 class EmulatorSettings:
     """Settings of an emulator.
@@ -138,6 +160,7 @@ class EmulatorSettings:
             section 4.2).
         accept_robots_terms: Whether the terms of Robots v1 are accepted from the start. Otherwise v1 answers 403 until they are: by
             `Emulator.accept_robots_terms`, or ``POST /_emulator/robots/terms``.
+        robots_plan: What environments may do with Robots, until `Emulator.set_robots_plan` or ``POST /_emulator/robots/plan`` changes it.
         store: Folder for uploaded files, each named by the id of its upload. ``None`` drops them, unless *media* needs them.
         public_origin: Origin of upload URLs; ``None`` takes it from each request.
         allowed_hosts: Names or addresses, without a port, under which the page and the control calls (``/_emulator``) may be used,
@@ -166,6 +189,7 @@ class EmulatorSettings:
     media: MediaBackend | None = None
     can_delete_preparing: bool = False
     accept_robots_terms: bool = False
+    robots_plan: RobotsPlan = RobotsPlan()
     store: Path | None = None
     public_origin: str | None = None
     allowed_hosts: tuple[str, ...] = ()

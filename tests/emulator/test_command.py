@@ -28,7 +28,7 @@ from typer.testing import CliRunner
 from mux_async import Mux
 from mux_async.cli import emulate as command
 from mux_async.cli.emulate import banner, emulate
-from mux_async.emulator import ALL_PERMISSIONS, Emulator, EmulatorSettings, RateRules, Token, sign_webhook
+from mux_async.emulator import ALL_PERMISSIONS, Emulator, EmulatorSettings, RateRules, RobotsPlan, Token, sign_webhook
 from mux_async.emulator.server import serve
 from tests.cli.commands import run_here
 from tests.emulator.harness import basic
@@ -167,6 +167,23 @@ def test_media_off(settings_of: SettingsOf) -> None:
     assert any(line.startswith("  media made up") for line in banner(settings, "http://127.0.0.1:8787"))
 
 
+def test_robots_options(settings_of: SettingsOf) -> None:
+    """The options accept the terms of Robots, and limit its units and workflows; without them v1 is refused, and nothing is limited."""
+    options = [
+        "--accept-robots-terms",
+        "--robots-units",
+        "0",
+        "--robots-workflow",
+        "summarize",
+        "--robots-workflow",
+        "moderate",
+    ]
+    settings, default = settings_of(options), settings_of([])
+
+    assert (settings.accept_robots_terms, settings.robots_plan) == (True, RobotsPlan(0, ("summarize", "moderate")))
+    assert (default.accept_robots_terms, default.robots_plan) == (False, RobotsPlan())
+
+
 @pytest.mark.proof
 def test_state(tmp_path: Path) -> None:
     """With a state file, the next run has what the last one created; without state, every object exists."""
@@ -209,6 +226,7 @@ def test_taken_port() -> None:
         ["--limit-model", "leaky"],
         ["--limit-scope", "galaxy"],
         ["--burst", "0.5"],
+        ["--robots-workflow", "dance"],
         ["--stub", "--state", "somewhere"],
         ["--state", "no/such/folder/state"],
         ["--time-scale", "0"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mux_async.emulator import Emulator
+from mux_async.emulator import Emulator, RobotsPlan
 from tests.emulator.harness import Account, Json
 
 V0, V1 = "/robots/v0/jobs", "/robots/v1/jobs"
@@ -46,6 +46,55 @@ def test_terms_from_python() -> None:
         account.emulator.accept_robots_terms("nowhere")
     account.emulator.accept_robots_terms("development")
     assert account.send("GET", V1).status == 200
+
+
+def test_plan() -> None:
+    """Jobs beyond the units of a plan and workflows outside of it are a 403 of their own, in both versions, until the plan is changed."""
+    account = Account(accept_robots_terms=True, robots_plan=RobotsPlan(workflows=("summarize",)))
+    asset = account.ready_asset()
+    body = {"parameters": {"asset_id": asset["id"]}}
+    assert [_refusal(account, f"{root}/moderate", body) for root in (V0, V1)] == ["robots_workflow_not_available"] * 2
+    job = summarize(account, asset)
+    account.pass_time(600)
+    units = account.data("GET", f"{V1}/summarize/{job['id']}")["units_consumed"]
+
+    account.ok("POST", "/_emulator/robots/plan", {"units": units})
+    assert [_refusal(account, f"{root}/moderate", body) for root in (V0, V1)] == ["robots_units_limit_exceeded"] * 2
+    account.ok("POST", "/_emulator/robots/plan", {"units": units + 1})
+    assert account.send("POST", f"{V1}/moderate", body).status == 202
+
+
+def _refusal(account: Account, path: str, body: Json) -> str:
+    answer = account.send("POST", path, body)
+    assert answer.status == 403
+    kind: str = answer.json()["error"]["type"]
+    return kind
+
+
+def test_plan_from_python() -> None:
+    """The plan of one environment can be set by its name; a workflow or an environment that there is none of is refused."""
+    account = Account(accept_robots_terms=True)
+    asset = account.ready_asset()
+    with pytest.raises(ValueError, match="'dance' is not a workflow"):
+        RobotsPlan(workflows=("dance",))
+    assert account.send("POST", "/_emulator/robots/plan", {"workflows": ["dance"]}).status == 400
+    with pytest.raises(ValueError, match="environment must be one of"):
+        account.emulator.set_robots_plan(RobotsPlan(), "nowhere")
+    account.emulator.set_robots_plan(RobotsPlan(units=0), "development")
+    assert _refusal(account, f"{V1}/summarize", {"parameters": {"asset_id": asset["id"]}}) == "robots_units_limit_exceeded"
+
+
+def test_a_run_outside_of_the_plan(account: Account) -> None:
+    """A directive run says which of its workflows the plan does not have."""
+    account.emulator.set_robots_plan(RobotsPlan(workflows=("moderate",)))
+    made = account.data("POST", "/robots/v1/directives", {"workflows": [{"workflow": "summarize"}]})
+    runs = f"/robots/v1/directives/{made['id']}/runs"
+    run = account.data("POST", runs, {"asset_id": account.ready_asset()["id"]})
+    account.pass_time(60)
+    shown = account.data("GET", f"{runs}/{run['run_id']}")
+
+    assert shown["status"] == "errored"
+    assert "not available" in shown["node_states"][0]["reason"]
 
 
 def test_versions_do_not_share(account: Account) -> None:

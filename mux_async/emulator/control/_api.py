@@ -14,6 +14,7 @@ import attrs
 import orjson
 
 from mux_async import __version__
+from mux_async.emulator._settings import RobotsPlan
 from mux_async.emulator.control import _handles
 from mux_async.emulator.faults._faults import Faults, WebhookFaults, WorkFaults
 from mux_async.emulator.faults._faults_file import read_faults, read_webhook_faults, read_work_faults
@@ -186,6 +187,14 @@ def _accept_robots_terms(call: ControlCall) -> None:
     _handles.accept_robots_terms(call.state, validated(call.body, members(environment=STRING)).get("environment"))
 
 
+def _set_robots_plan(call: ControlCall) -> None:
+    workflow_names = {"type": "array", "items": choice(*_effects.WORKFLOWS)}
+    schema = members(units={"type": "integer", "minimum": 0}, workflows=workflow_names, environment=STRING)
+    given = validated(call.body, schema)
+    workflows = tuple(given["workflows"]) if "workflows" in given else None
+    _handles.set_robots_plan(call.state, given.get("environment"), RobotsPlan(given.get("units"), workflows))
+
+
 def _participant(change: Callable[[State, str, str], None]) -> Handler:
     def handle(call: ControlCall) -> None:
         body = validated(call.body, members(["participant"], participant=STRING))
@@ -220,6 +229,7 @@ _HANDLERS: Mapping[tuple[str, str], Handler] = {
     ("POST", "assets/*/warning"): _warn,
     ("POST", "delivery/high-traffic"): _announce_traffic,
     ("POST", "robots/terms"): _accept_robots_terms,
+    ("POST", "robots/plan"): _set_robots_plan,
     ("POST", "spaces/*/join"): _participant(_spaces.join),
     ("POST", "spaces/*/leave"): _participant(_spaces.leave),
     ("GET", "shots/*"): _manifest,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, TypeAlias
 
+from mux_async.emulator._settings import RobotsPlan
 from mux_async.emulator.http._messages import ApiError, invalid, not_found
 from mux_async.emulator.live import _encoders, _spaces
 from mux_async.emulator.resources import _usage
@@ -41,7 +42,14 @@ def accept_robots_terms(state: State, name: str | None) -> None:
         environment.has_robots_terms = True
 
 
-def _asked(perform: Perform, handler: Callable[[State], None]) -> None:
+def set_robots_plan(state: State, name: str | None, plan: RobotsPlan) -> None:
+    """See `Emulator.set_robots_plan`."""
+    for environment in state.environments.values() if name is None else [environment_named(state, name)]:
+        environment.robots_plan = plan
+
+
+def asked(perform: Perform, handler: Callable[[State], None]) -> None:
+    """Perform *handler*; what the API would answer with is a `ValueError` in Python."""
     try:
         perform(handler)
     except ApiError as error:
@@ -65,21 +73,21 @@ class LiveHandle:
             protocol: How it sends.
             silent: Whether it sends nothing; Mux disconnects it after five minutes.
         """
-        _asked(
+        asked(
             self._perform, lambda state: _encoders.connect(state, *find_stream(state, stream), protocol=protocol, silent=silent)
         )
 
     def disconnect(self, stream: str) -> None:
         """Let the encoder drop out; the stream is idle when its reconnect window is over."""
-        _asked(self._perform, lambda state: _encoders.disconnect(state, *find_stream(state, stream)))
+        asked(self._perform, lambda state: _encoders.disconnect(state, *find_stream(state, stream)))
 
     def fail_target(self, stream: str, target_id: str, *, severity: Severity = "normal") -> None:
         """Let a simulcast target that is being sent to fail."""
-        _asked(self._perform, lambda state: _encoders.fail_target(state, *find_stream(state, stream), target_id, severity))
+        asked(self._perform, lambda state: _encoders.fail_target(state, *find_stream(state, stream), target_id, severity))
 
     def update_target(self, stream: str, target_id: str, **changes: str) -> None:
         """Change the ``url``, ``stream_key`` or ``passthrough`` of a simulcast target: an event tells of it, and no operation does it."""
-        _asked(self._perform, lambda state: _encoders.update_target(state, *find_stream(state, stream), target_id, changes))
+        asked(self._perform, lambda state: _encoders.update_target(state, *find_stream(state, stream), target_id, changes))
 
 
 class AssetHandle:
@@ -90,7 +98,7 @@ class AssetHandle:
 
     def warn(self, asset_id: str, *, type: str = "custom_slate_unavailable", message: str = "Something is odd") -> None:
         """Send ``video.asset.warning``: something is wrong that does not keep the asset from being played."""
-        _asked(self._perform, lambda state: asset_warning(state, *state.find_asset(asset_id), type, message))
+        asked(self._perform, lambda state: asset_warning(state, *state.find_asset(asset_id), type, message))
 
     def announce_traffic(self, *, threshold: float = 0.0, environment: str | None = None) -> None:
         """Send ``video.delivery.high_traffic`` about what was played since the last full hour began.
@@ -102,7 +110,7 @@ class AssetHandle:
         Raises:
             ValueError: Nothing was delivered so often, or there is no such environment.
         """
-        _asked(self._perform, lambda state: _usage.announce_traffic(state, environment_named(state, environment), threshold))
+        asked(self._perform, lambda state: _usage.announce_traffic(state, environment_named(state, environment), threshold))
 
 
 class SpaceHandle:
@@ -113,8 +121,8 @@ class SpaceHandle:
 
     def join(self, space_id: str, participant: str) -> None:
         """Let somebody in; the first makes the space active."""
-        _asked(self._perform, lambda state: _spaces.join(state, space_id, participant))
+        asked(self._perform, lambda state: _spaces.join(state, space_id, participant))
 
     def leave(self, space_id: str, participant: str) -> None:
         """Let somebody out; the last leaves the space idle, and ends its broadcasts."""
-        _asked(self._perform, lambda state: _spaces.leave(state, space_id, participant))
+        asked(self._perform, lambda state: _spaces.leave(state, space_id, participant))

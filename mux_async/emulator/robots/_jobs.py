@@ -91,6 +91,17 @@ def check_terms(call: ApiCall, version: int) -> None:
         )
 
 
+def _check_plan(state: State, environment: Environment, workflow: str) -> None:
+    plan = environment.robots_plan or state.settings.robots_plan
+    if plan.workflows is not None and workflow not in plan.workflows:
+        raise ApiError(
+            403, "robots_workflow_not_available", f"The workflow {workflow} is not available on the plan of this account"
+        )
+    consumed = sum(job.units_consumed or 0 for job in environment.jobs.values())
+    if plan.units is not None and consumed >= plan.units:
+        raise ApiError(403, "robots_units_limit_exceeded", f"{consumed} of {plan.units} Robots units are used")
+
+
 def event_prefix(version: int) -> str:
     """What the names of events begin with."""
     return "robots" if version == 0 else f"robots.v{version}"
@@ -115,9 +126,10 @@ def create_job(
     """Begin a job whose parameters fit their schema.
 
     Raises:
-        ApiError: 400, a parameter is missing; 400 or 404, there is no such asset or track; 409, it is in progress already; 422, the asset
-            or track is in the wrong state.
+        ApiError: 403, the plan does not allow it; 400, a parameter is missing; 400 or 404, there is no such asset or track; 409, it is in
+            progress already; 422, the asset or track is in the wrong state.
     """
+    _check_plan(state, environment, workflow)
     for name in ("asset_id", *NEEDS.get(workflow, ())):
         if name not in parameters:
             raise invalid(f"parameters.{name} is required")

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 import attrs
 
-from mux_async.emulator._settings import EmulatorSettings
+from mux_async.emulator._settings import EmulatorSettings, RobotsPlan
 from mux_async.emulator.faults._faults import WebhookFaults, WorkFaults
 from mux_async.emulator.http._messages import invalid, not_found
 from mux_async.emulator.media._probe import InputProblem, MediaInfo
@@ -219,6 +219,8 @@ class Environment:
     directive_runs: dict[str, DirectiveRun] = attrs.field(factory=dict[str, DirectiveRun])
     has_robots_terms: bool = False
     """Whether the terms of Robots v1 are accepted."""
+    robots_plan: RobotsPlan | None = None
+    """What may be done with Robots; ``None`` for what the settings say."""
     delivered: dict[str, DeliveredAsset] = attrs.field(factory=dict[str, DeliveredAsset])
     """By asset id; see `mux_async.emulator.resources._usage`."""
     webhooks: dict[str, WebhookEndpoint] = attrs.field(factory=dict[str, WebhookEndpoint])
