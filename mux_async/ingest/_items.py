@@ -37,6 +37,10 @@ def without_secrets(address: str) -> str:
     return legible(f"{scheme}://{host.rpartition('@')[2]}{slash}{path}") + ("?..." if query else "")
 
 
+_LOCAL_KEY = "f-"
+"""Begins keys that are derived from a path, a size and a time, which another host need not have."""
+
+
 @attrs.frozen
 class Item:
     """One file, or one URL that Mux fetches.
@@ -73,6 +77,36 @@ class Item:
         meta = self.settings.get("meta")
         members: Mapping[str, object] = cast("Mapping[str, object]", meta) if isinstance(meta, Mapping) else {}
         return attrs.evolve(self, key=key, older_key=None, settings={**self.settings, "meta": {**members, "external_id": key}})
+
+    @property
+    def is_portable(self) -> bool:
+        """Whether the key is the same on every host: given, derived from content, from a URL, or from an address and its version."""
+        return self.path is None or not self.key.startswith(_LOCAL_KEY)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return JSON members, without those that are ``None``. They hold secrets: the URL with its signature."""
+        members = {
+            "key": self.key,
+            "source": self.source,
+            "path": None if self.path is None else str(self.path),
+            "url": None if self.url is None else self.url.reveal(),
+            "address": self.address,
+            "size": self.size,
+            "modified_ns": self.modified_ns,
+            "settings": dict(self.settings),
+            "priority": self.priority or None,
+        }
+        return {name: value for name, value in members.items() if value is not None}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Item:
+        """Return the item from the result of `to_dict`. Raises `ValueError`: a member is missing or unknown."""
+        try:
+            members = dict(data)
+            path, url = members.pop("path", None), members.pop("url", None)
+            return cls(path=None if path is None else Path(path), url=None if url is None else Secret(url), **members)
+        except TypeError as error:
+            raise ValueError(f"a stored item is invalid: {error}") from error
 
     def create_body(self) -> dict[str, object]:
         """Return the body of the create call: of an asset, or the ``new_asset_settings`` of an upload.
@@ -122,7 +156,7 @@ def file_item(path: Path, options: ItemOptions = NO_OPTIONS, *, by_content: bool
                 raise InvalidRequestError(
                     f"{str(path)!r} cannot be read to its end ({error.strerror}): check the disk"
                 ) from error
-    key = key or _derived_key("f", identity)
+    key = key or _derived_key(_LOCAL_KEY[0], identity)
     return Item(
         key=key,
         source=legible(str(path)),

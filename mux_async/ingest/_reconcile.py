@@ -14,7 +14,7 @@ An upload without bytes never becomes an asset, so uploads are looked up only to
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mux_async._client import Mux
-    from mux_async.models import Asset
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +93,83 @@ async def check_account(client: Mux, writer: JournalWriter, epoch: Callable[[], 
     return clock
 
 
+@attrs.frozen
+class UnknownCreate:
+    """A create with an unknown outcome."""
+
+    state: ItemState
+    sent_by: float
+    """The server's time at which it had been sent, in seconds since 1970."""
+
+    @classmethod
+    def of(cls, state: ItemState, clock: ServerClock) -> UnknownCreate:
+        """Return the create of an item that is ``creating``. It was sent before now; its stored time may be missing or wrong."""
+        now = clock.now()
+        return cls(state, now if state.intended_at is None else min(state.intended_at, now))
+
+    def horizon(self, clock: ServerClock) -> float:
+        """Return the server's time before which its asset cannot have been created."""
+        at = self.state.intended_at
+        return 0.0 if at is None or at > clock.now() + clock.slack else at - clock.slack
+
+
+async def reconcile(client: Mux, clock: ServerClock, creates: Mapping[str, UnknownCreate]) -> dict[str, ItemEvent]:
+    """Look up creates, by item key.
+
+    Returns:
+        What became of them. Creates that are not listed and too young to conclude anything are left out.
+
+    Raises:
+        MuxError: Something cannot be listed.
+    """
+    uploads = {key for key, create in creates.items() if not create.state.is_fetched}
+    assets = {key: create for key, create in creates.items() if create.state.is_fetched}
+    found: dict[str, ItemEvent] = {}
+    if uploads:
+        found = dict.fromkeys(uploads, NothingCreated()) | await _find_uploads(client, uploads)
+    if assets:
+        began = clock.now()
+        found |= await _find_assets(client, clock, assets)
+        settled = [key for key, create in assets.items() if create.sent_by + SETTLE_TIME <= began and key not in found]
+        found |= dict.fromkeys(settled, NothingCreated())
+    return found
+
+
+async def _find_uploads(client: Mux, wanted: Collection[str]) -> dict[str, ItemEvent]:
+    found: dict[str, ItemEvent] = {}
+    for number in range(1, MAX_UPLOAD_PAGES + 1):
+        if len(found) == len(wanted):
+            break
+        page = (await client.video.uploads.list(page=number, limit=PAGE)).data
+        for upload in page:
+            settings = upload.new_asset_settings
+            key = settings.meta.external_id if settings is not None and settings.meta is not None else None
+            if key is not None and key in wanted and upload.status == "waiting":
+                found.setdefault(key, UploadCreated(upload.id))
+        if len(page) < PAGE:
+            break
+    return found
+
+
+async def _find_assets(client: Mux, clock: ServerClock, wanted: Mapping[str, UnknownCreate]) -> dict[str, ItemEvent]:
+    """Return the newest asset of each item; pages are read up to the oldest create in question."""
+    horizons = {key: create.horizon(clock) for key, create in wanted.items()}
+    oldest = min(horizons.values())
+    found: dict[str, ItemEvent] = {}
+    async with aclosing(client.video.assets.list(limit=PAGE).pages()) as pages:
+        async for page in pages:
+            for asset in page.data:
+                made_at = asset.created_at.timestamp()
+                if made_at < oldest:
+                    return found
+                key = asset.meta.external_id if asset.meta is not None else None
+                if key is not None and key in wanted and made_at >= horizons[key] and asset.id not in wanted[key].state.former:
+                    found.setdefault(key, AssetCreated(asset.id))
+            if len(found) == len(wanted):
+                break
+    return found
+
+
 @attrs.define(eq=False)
 class Reconciler:
     """Looks up the creates of all items of a run together."""
@@ -103,17 +179,13 @@ class Reconciler:
     _clock: ServerClock
     _settled: Callable[[], object]
     """Called when items have a new state and are free."""
-    _unknown: dict[str, ItemState] = attrs.field(init=False, factory=dict[str, ItemState])
-    _since: dict[str, float] = attrs.field(init=False, factory=dict[str, float])
+    _unknown: dict[str, UnknownCreate] = attrs.field(init=False, factory=dict[str, UnknownCreate])
     _wake_up: anyio.Event = attrs.field(init=False, factory=anyio.Event)
 
     def add(self, *states: ItemState) -> None:
         """Look up items that are ``creating`` and claimed by this run; they are released afterwards."""
-        now = self._clock.now()
         for state in states:
-            self._unknown[state.key] = state
-            # A missing time, or one in the future, comes from a wrong clock: the create was sent before now.
-            self._since[state.key] = now if state.intended_at is None else min(state.intended_at, now)
+            self._unknown[state.key] = UnknownCreate.of(state, self._clock)
         self._wake_up.set()
 
     async def run(self) -> None:
@@ -123,69 +195,23 @@ class Reconciler:
             self._wake_up = anyio.Event()
             while self._unknown:
                 try:
-                    await self._sweep_uploads()
-                    await self._sweep_assets()
+                    await self._settle(await reconcile(self._client, self._clock, dict(self._unknown)))
                 except MuxError as error:
                     logger.info("looking up %d creates failed (%s); trying again in %g s", len(self._unknown), error, RETRY)
                     await anyio.sleep(RETRY)
+                else:
+                    await self._sleep_until_settled()
 
-    async def _sweep_uploads(self) -> None:
-        wanted = {key: state for key, state in self._unknown.items() if not state.is_fetched}
-        found: dict[str, ItemEvent] = {}
-        for number in range(1, MAX_UPLOAD_PAGES + 1):
-            if len(found) == len(wanted):
-                break
-            page = (await self._client.video.uploads.list(page=number, limit=PAGE)).data
-            for upload in page:
-                settings = upload.new_asset_settings
-                key = settings.meta.external_id if settings is not None and settings.meta is not None else None
-                if key is not None and key in wanted and upload.status == "waiting":
-                    found.setdefault(key, UploadCreated(upload.id))
-            if len(page) < PAGE:
-                break
-        await self._settle({key: found.get(key, NothingCreated()) for key in wanted})
-
-    async def _sweep_assets(self) -> None:
-        wanted = {key: state for key, state in self._unknown.items() if state.is_fetched}
-        if not wanted:
-            return
-        began = self._clock.now()
-        found = await self._find_assets(wanted)
-        events: dict[str, ItemEvent] = {key: AssetCreated(asset.id) for key, asset in found.items()}
-        pending = [self._since[key] for key in wanted if key not in found]
-        events |= {key: NothingCreated() for key in wanted if key not in found and self._since[key] + SETTLE_TIME <= began}
-        await self._settle(events)
-        if len(events) < len(wanted):
-            await anyio.sleep(max(max(pending) + SETTLE_TIME - self._clock.now(), 0.5))
-
-    async def _find_assets(self, wanted: Mapping[str, ItemState]) -> dict[str, Asset]:
-        """Return the newest asset of each item; pages are read up to the oldest create in question."""
-        horizons = {key: self._horizon(state) for key, state in wanted.items()}
-        oldest = min(horizons.values())
-        found: dict[str, Asset] = {}
-        async with aclosing(self._client.video.assets.list(limit=PAGE).pages()) as pages:
-            async for page in pages:
-                for asset in page.data:
-                    made_at = asset.created_at.timestamp()
-                    if made_at < oldest:
-                        return found
-                    key = asset.meta.external_id if asset.meta is not None else None
-                    if key is not None and key in wanted and made_at >= horizons[key] and asset.id not in wanted[key].former:
-                        found.setdefault(key, asset)
-                if len(found) == len(wanted):
-                    break
-        return found
-
-    def _horizon(self, state: ItemState) -> float:
-        """Return the server's time before which no asset of *state* can have been created."""
-        at = state.intended_at
-        return 0.0 if at is None or at > self._clock.now() + self._clock.slack else at - self._clock.slack
+    async def _sleep_until_settled(self) -> None:
+        fetched = [create.sent_by for create in self._unknown.values() if create.state.is_fetched]
+        if fetched:
+            await anyio.sleep(max(max(fetched) + SETTLE_TIME - self._clock.now(), 0.5))
 
     async def _settle(self, events: Mapping[str, ItemEvent]) -> None:
         if not events:
             return
-        changes = [Change(advance(self._unknown[key], event)) for key, event in events.items()]
+        changes = [Change(advance(self._unknown[key].state, event)) for key, event in events.items()]
         await self._writer.call(partial(self._writer.store.write, changes, self._writer.runner, release=True))
         for key in events:
-            del self._unknown[key], self._since[key]
+            del self._unknown[key]
         self._settled()

@@ -32,19 +32,10 @@ from mux_async._client import Mux, for_long_work
 from mux_async._tracebacks import hides_methods
 from mux_async._types import UNSET, Unset
 from mux_async.errors import (
-    APIStatusError,
     AssetErroredError,
-    AuthenticationError,
-    ClosedError,
     ConfigurationError,
-    Delivery,
     InvalidRequestError,
     MuxError,
-    PermissionDeniedError,
-    RateLimitedError,
-    ServerError,
-    TransportError,
-    UploadError,
 )
 from mux_async.ingest._create_refusals import Refusals
 from mux_async.ingest._events import (
@@ -58,6 +49,7 @@ from mux_async.ingest._events import (
     ItemSkipped,
     RunsAdopted,
 )
+from mux_async.ingest._failures import MAX_OUTAGES, MAX_UNKNOWN_OUTCOMES, Fault, fault_of, pause_after
 from mux_async.ingest._item_queue import ItemQueue
 from mux_async.ingest._items import Item
 from mux_async.ingest._journal import Journal, store_of
@@ -92,19 +84,12 @@ MAX_WAITING: Final = 10_000
 _MAX_UPLOAD_FAILURES = 20
 """Failures in a row after which an upload fails: about four minutes without a network."""
 _CREATE_ATTEMPTS = 8
-_MAX_OUTAGES = 30
-"""Failures of the network or of Mux in a row after which an item is dead."""
-_MAX_PAUSE = 60.0
-_MAX_UNKNOWN_OUTCOMES = 5
-"""Creates with an unknown outcome after which an item is dead; each made `_CREATE_ATTEMPTS` requests."""
 _RUN_CHECK_INTERVAL = 5.0
 """Seconds between two checks for killed runs on the same journal."""
 
 _KIND_CHANGED: Final = (
     "{!r} has the key {!r} of an item that was begun as a file and is now a URL, or the reverse: give it another key"
 )
-_FATAL = (AuthenticationError, ClosedError, ConfigurationError, PermissionDeniedError)
-"""Errors that every other item would get too."""
 
 
 @hides_methods
@@ -334,6 +319,7 @@ class Ingest:
             try:
                 match step:
                     case Create():
+                        await self._steps.intend(active)
                         await self._steps.create(active)
                         self._refusals.accepted()
                     case Send():
@@ -342,12 +328,14 @@ class Ingest:
                         asset = await self._steps.wait(active, step)
                 active.outages = 0
             except MuxError as error:
-                if isinstance(error, _FATAL):
-                    if active.state.stage is Stage.CREATING:
-                        self._steps.record(active, NothingCreated())  # the create was refused or not sent
+                is_create = active.state.stage is Stage.CREATING
+                fault = fault_of(error, is_create=is_create)
+                if is_create and fault is not Fault.UNKNOWN:
+                    self._steps.record(active, NothingCreated())
+                if fault is Fault.ACCOUNT:
                     self._end_run(error, is_orderly=True)
                     break
-                may_retry = self._may_retry(active, error)
+                may_retry = self._may_retry(active, fault)
                 if may_retry and self._is_stopping:
                     break  # a stopped run does not wait for the end of an outage; the next run continues
                 if not may_retry and isinstance(step, Create) and self._refusals.hold(active, error):
@@ -357,23 +345,16 @@ class Ingest:
                 if not may_retry:
                     self._fail(active, error)
                 elif active.state.stage is not Stage.CREATING:  # the lookup of a create waits by itself
-                    await anyio.sleep(min(2.0**active.outages, _MAX_PAUSE))
+                    await anyio.sleep(pause_after(active.outages))
         return asset
 
-    def _may_retry(self, active: ActiveItem, error: MuxError) -> bool:
-        """Return whether the item may be retried: *error* is a failure of the network or of Mux, and there were not too many."""
-        is_refused = isinstance(error, RateLimitedError) or (
-            isinstance(error, TransportError) and error.delivery is Delivery.NEVER_SENT
-        )
-        is_answer = isinstance(error, APIStatusError) and not isinstance(error, ServerError)
-        if active.state.stage is Stage.CREATING:
-            if not (is_refused or is_answer or isinstance(error, ValueError)):
-                doubts = self._unknown_outcomes[active.item.key] = self._unknown_outcomes.get(active.item.key, 0) + 1
-                return doubts <= _MAX_UNKNOWN_OUTCOMES
-            self._steps.record(active, NothingCreated())
+    def _may_retry(self, active: ActiveItem, fault: Fault) -> bool:
+        """Return whether the item may be retried, and count its failures."""
+        if fault is Fault.UNKNOWN:
+            doubts = self._unknown_outcomes[active.item.key] = self._unknown_outcomes.get(active.item.key, 0) + 1
+            return doubts <= MAX_UNKNOWN_OUTCOMES
         active.outages += 1
-        may_retry = is_refused or isinstance(error, TransportError | ServerError)
-        return (may_retry or (isinstance(error, UploadError) and error.resumable)) and active.outages <= _MAX_OUTAGES
+        return fault is Fault.OUTAGE and active.outages <= MAX_OUTAGES
 
     def _fail(self, active: ActiveItem, error: MuxError) -> None:
         if isinstance(error, AssetErroredError):

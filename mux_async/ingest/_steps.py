@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import anyio
 import anyio.to_thread
@@ -22,7 +22,6 @@ from mux_async.ingest._events import IngestEvent, ItemMoved, ItemProgress
 from mux_async.ingest._item_queue import fingerprint
 from mux_async.ingest._items import Item
 from mux_async.ingest._journal_store import Change
-from mux_async.ingest._journal_writer import JournalWriter
 from mux_async.ingest._reconcile import ServerClock
 from mux_async.ingest.machine import (
     AssetCreated,
@@ -78,13 +77,25 @@ class ActiveItem:
     """Failures in a row that are not the item's fault."""
 
 
+class StateWriter(Protocol):
+    """Stores the states of items."""
+
+    async def commit(self, change: Change) -> None:
+        """Store a state; return when it is on disk."""
+        ...
+
+    def enqueue(self, change: Change) -> None:
+        """Store a state soon."""
+        ...
+
+
 @attrs.define(eq=False)
 class Steps:
     """Performs the steps of items, for one run."""
 
     _client: Mux
     _uploads: Uploads
-    _writer: JournalWriter
+    _writer: StateWriter
     _clock: ServerClock
     _options: IngestOptions
     _emit: Callable[[IngestEvent], object]
@@ -106,17 +117,20 @@ class Steps:
         self._emit(ItemMoved(active.item, active.state))
         return Change(active.state, fingerprint(active.item) if is_new else None)
 
+    async def intend(self, active: ActiveItem) -> None:
+        """Write the intent of a create, with its time by the server's clock. Raises if the file has changed since the item was made."""
+        if active.item.path is not None:
+            await anyio.to_thread.run_sync(_check_unchanged, active.item)
+        await self.begin(active, Began(self._clock.now()))
+
     async def create(self, active: ActiveItem) -> None:
-        """Create the upload, or the asset of a URL, with the item's key."""
+        """Create the upload, or the asset of a URL, with the item's key. Its intent is written."""
         item, options, video = active.item, self._options, self._client.video
         settings = item.create_body()
         if not _POLICIES & settings.keys():
             settings["playback_policies"] = options.policies
         elif "playback_policy" in settings:  # the older name, accepted in manifests
             settings.setdefault("playback_policies", settings.pop("playback_policy"))
-        if item.path is not None:
-            await anyio.to_thread.run_sync(_check_unchanged, item)
-        await self.begin(active, Began(self._clock.now()))
         if item.url is not None:
             test = {"test": True} if options.test else {}
             inputs = cast("list[InputSettingsParam]", settings.pop("inputs"))
