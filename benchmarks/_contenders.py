@@ -40,14 +40,10 @@ Open = Callable[[str], AbstractAsyncContextManager[Work]]
 
 
 class Contender(NamedTuple):
-    """One row.
+    """One row; *open* is given the server's origin.
 
-    Attributes:
-        name: As it is printed.
-        needs: Modules that have to be there, and whose versions are printed.
-        open: Given the server's origin.
-        has_threads: Whether its calls block, so that 100 at a time are made by 16 threads instead.
-        is_on_uvloop: Whether it runs on uvloop.
+    *needs* are modules that have to be there, and whose versions are printed. Of one that *has_threads* calls block, so that 100 at a time
+    are made by 16 threads instead.
     """
 
     name: str

@@ -28,14 +28,7 @@ EMPTY = "nothing"
 
 
 class Start(NamedTuple):
-    """One row.
-
-    Attributes:
-        name: As it is printed.
-        statement: What is imported.
-        needs: Modules that have to be there.
-        client: An expression that makes a client; ``None`` where there is none to make.
-    """
+    """One row: what is imported, the modules that it needs, and an expression that makes a client, if there is one to make."""
 
     name: str
     statement: str

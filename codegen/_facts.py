@@ -40,12 +40,7 @@ def verify(folder: Path) -> None:
 
 @attrs.frozen
 class Facts:
-    """The facts as they are stored: documents by the names of their files, the base first, then the layers in the order of ORIGIN.toml.
-
-    Attributes:
-        apis: OpenAPI documents.
-        hooks: Documents of webhook events.
-    """
+    """The facts as they are stored: documents by the names of their files, the base first, then the layers in the order of ORIGIN.toml."""
 
     apis: dict[str, Json]
     hooks: dict[str, Json]

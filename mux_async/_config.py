@@ -66,13 +66,7 @@ class AccessToken:
 
 @attrs.frozen(eq=False, repr=False)
 class Credentials:
-    """How requests are authorised.
-
-    Attributes:
-        authorization: Value of the ``Authorization`` header.
-        account: Names the account among the clients of this process; not secret.
-        source: Where they came from, in words.
-    """
+    """How requests are authorised: the ``Authorization`` header, the *account* in this process (not secret), the *source* in words."""
 
     authorization: Secret
     account: str

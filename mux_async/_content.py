@@ -37,13 +37,7 @@ _HELD = 8 * 1024 * 1024
 
 
 class _Decoder:
-    """Undoes the compression of one body, a bounded piece at a time.
-
-    Raises:
-        UndecodableResponseError: From `feed`: the compression is none that was asked for (an empty body has none), or is broken. From
-            `finish`: it ends too early.
-        ResponseTooLargeError: From `feed`: it takes more bytes than can be for what it holds.
-    """
+    """Undoes the compression of one body, a bounded piece at a time. What is broken, or was not asked for, is an error."""
 
     def __init__(self, response: HttpResponse, encoding: str) -> None:
         self._response = response

@@ -107,8 +107,7 @@ class Engine:
         token: Authorises calls. Its configuration is what all calls share.
         low_priority: Authorises calls with priority ``batch`` in its place; ``None`` where they are like the others.
         adopts_limits: Whether it takes the limits that other clients of the account have.
-        open_transport: Makes the transport of the running event loop.
-        owns_transport: Whether `aclose` closes what *open_transport* made.
+        open_transport: Makes the transport of the running event loop, which `aclose` closes if it *owns_transport*.
         whose_keys: Names the things that ``once`` keys stand for: server, account, token.
         own_transport: The caller's transport, or what makes one; ``None`` for one that was chosen by name.
     """

@@ -41,13 +41,7 @@ _BUDGET_NOTE = "it was not sent again: the account's retry budget is used up (Li
 
 
 class Recovery:
-    """Handles failed attempts.
-
-    Args:
-        config: What all calls share.
-        limits: Of the account.
-        read: Performs a GET for a call, within its deadline.
-    """
+    """Handles failed attempts. *read* performs a GET for a call, within its deadline."""
 
     def __init__(
         self,

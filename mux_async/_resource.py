@@ -39,13 +39,7 @@ _NOTHING: Mapping[str, Any] = {}
 
 
 class Caller:
-    """The engine, with the options of one client. Every resource holds one.
-
-    Args:
-        engine: Performs the calls.
-        options: Of each call.
-        is_raw: Whether calls return a `RawResponse` around the value.
-    """
+    """The engine, with the options of one client, which every resource holds. A *raw* one returns a `RawResponse` around each value."""
 
     __slots__ = ("_is_raw", "engine", "options")
 

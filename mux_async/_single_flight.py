@@ -27,13 +27,7 @@ if TYPE_CHECKING:
 class InFlight:
     """A GET that is under way, and its result: an answer or an error. It has neither if its caller was cancelled or out of time.
 
-    Attributes:
-        request: What is sent.
-        call: Of the caller that sends it.
-        writes: Number of writes that had ended when it started.
-        answer: Set by the caller that sends.
-        error: As *answer*.
-        done: Set at the end; made by the first caller that joins.
+    *writes* is the number of writes that had ended when it started; *done* is set at the end, and made by the first caller that joins.
     """
 
     request: HttpRequest

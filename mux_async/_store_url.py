@@ -19,13 +19,7 @@ _FORMS: Final = "memory://, sqlite:///path or redis://[user[:password]@]host[:po
 
 @attrs.frozen
 class RedisAddress:
-    """A Redis server.
-
-    Attributes:
-        name: Its address, without secrets.
-        url: The whole URL.
-        password: Must not appear in messages.
-    """
+    """A Redis server: its address without secrets, the whole URL, and the password, which must not appear in messages."""
 
     name: str
     url: Secret

@@ -72,13 +72,7 @@ def _said(value: Any) -> str:
 
 @attrs.define
 class Findings:
-    """What a comparison came to.
-
-    Attributes:
-        compared: Labels of what both have.
-        names: Our names of schemas by those of the description.
-        notes: What was not compared, and why.
-    """
+    """What a comparison came to; *compared* has the labels of what both have, *names* our names of schemas by theirs."""
 
     found: dict[Key, Difference] = attrs.field(factory=dict[Key, Difference])
     compared: set[tuple[Kind, str]] = attrs.field(factory=set[tuple[Kind, str]])

@@ -40,13 +40,10 @@ class Node:
 
 @attrs.define
 class Shape:
-    """What a schema says.
+    """What a schema says, and the *node* where it does: the one that a reference leads to.
 
-    Attributes:
-        node: Where it says so: the schema that a reference leads to.
-        types: JSON types without ``null``; empty when it may be anything.
-        variants: Schemas by the value of ``tag``.
-        values: Schema of the members of a map.
+    *types* are without ``null``, and empty when it may be anything; *variants* are schemas by the value of *tag*, *values* the schema of
+    the members of a map.
     """
 
     node: Node

@@ -60,16 +60,10 @@ class _Request(Waiter):
 
 
 class Gate:
-    """Hands out the grants of one bucket.
+    """Hands out the grants of one bucket, in the event loop that anyio's token calls *loop*.
 
-    Args:
-        limiter: Keeps the bucket.
-        bucket: Which.
-        settings: How it is divided among the priorities.
-        clock: Monotonic seconds.
-        counters: Where to count.
-        on_delayed: Called with the priority and the seconds of every request that had to wait.
-        loop: The event loop that it is for, as ``anyio.lowlevel.current_token().native_token``.
+    *settings* say how it is divided among the priorities; *on_delayed* is called with the priority and the seconds of every request that
+    had to wait.
     """
 
     def __init__(

@@ -50,16 +50,10 @@ def _script() -> tuple[str, str]:
 
 
 class RedisLimitStore:
-    """Keeps an account's buckets in Redis.
+    """Keeps the buckets of *account* in Redis; one database may hold several accounts.
 
-    Args:
-        name: Its address, without secrets.
-        account: Names the account; one database may hold several.
-        settings: What the account is allowed.
-        connect: Makes a client for the running event loop.
-        clock: Stands in for the server's clock in tests; ``None`` for the server's.
-        timeout: Seconds that a command may take.
-        secret: Must not appear in messages.
+    *name* is its address without secrets, *secret* must not appear in messages, *timeout* is how many seconds a command may take, and
+    *clock* stands in for the server's in tests.
     """
 
     def __init__(

@@ -44,12 +44,7 @@ class RetrySettings:
 class RetryBudget:
     """The retries that are left. Shared by threads.
 
-    Args:
-        settings: How much there is.
-
-    Attributes:
-        calls: Calls so far. The caller increments it; `spend` works out what they add, which keeps calls cheap.
-        denied: Retries that were not allowed.
+    *calls* is incremented by the caller; `spend` works out what they add, which keeps calls cheap. *denied* counts retries not allowed.
     """
 
     __slots__ = ("__weakref__", "_at", "_counted", "_level", "_lock", "_settings", "calls", "denied")

@@ -102,14 +102,7 @@ class _Outage:
 
 
 class SharedLimiter:
-    """Buckets that other processes use too.
-
-    Args:
-        store: Keeps them.
-        settings: What the account is allowed.
-        clock: Monotonic seconds.
-        notify: Called when the store is lost, and when it is restored.
-    """
+    """Buckets that other processes use too, which *store* keeps. *notify* is called when it is lost, and when it is restored."""
 
     def __init__(
         self, store: LimitStore, settings: LimitSettings, clock: Callable[[], float], notify: Callable[[StoreEvent], object]

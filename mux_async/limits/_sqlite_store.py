@@ -67,14 +67,10 @@ class _Ticket:
 
 
 class SqliteLimitStore:
-    """Keeps an account's buckets in a file, which is created on first use.
+    """Keeps the buckets of *account* in a file, which is created on first use and may hold several accounts.
 
-    Args:
-        path: The file. Its folder must exist, on a local disk: SQLite's locks do not hold on network file systems.
-        account: Names the account; one file may hold several.
-        settings: What the account is allowed.
-        clock: Monotonic seconds, the same for all processes that share the file.
-        timeout: Seconds that a command may take.
+    Its folder must exist, on a local disk: SQLite's locks do not hold on network file systems. *clock* gives monotonic seconds, the same
+    for all processes that share the file; *timeout* is how many seconds a command may take.
     """
 
     def __init__(

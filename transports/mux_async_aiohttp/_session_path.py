@@ -23,13 +23,7 @@ _PLAIN_AUTHORITY = re.compile(r"[\w.-]+(:\d+)?", re.ASCII)
 
 
 class SessionPath:
-    """Sends requests through a session.
-
-    Args:
-        session: The session.
-        is_ours: Whether the transport made it.
-        trusts_env: Whether the environment names the proxy.
-    """
+    """Sends requests through a session, which the transport may have made. *trusts_env*: whether the environment names the proxy."""
 
     def __init__(self, session: aiohttp.ClientSession, *, is_ours: bool, trusts_env: bool) -> None:
         self._session = session

@@ -16,12 +16,7 @@ CAPACITY: Final = 10_000
 
 
 class MemoryKeyStore:
-    """Keeps records in this process.
-
-    Args:
-        capacity: How many are kept, not counting keys that are held.
-        clock: Monotonic seconds.
-    """
+    """Keeps records in this process: *capacity* of them, not counting keys that are held."""
 
     def __init__(self, capacity: int = CAPACITY, clock: Callable[[], float] = time.monotonic) -> None:
         self._capacity = capacity

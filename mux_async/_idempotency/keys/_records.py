@@ -72,14 +72,12 @@ class KeyCommand:
 
 @attrs.frozen
 class KeyReply:
-    """The result of a command, and what was known of the key before it.
+    """The result of a command, and what was known of the key before it. See `KeyRecord` for the rest.
 
     Attributes:
         is_mine: Whether the caller holds the key now, or did when it released it.
         first_age: Seconds since the first announced attempt; ``None`` when there was none, or its result must not be searched for.
         last_age: The same for the last one.
-        is_acted: See `KeyRecord`.
-        made_id: See `KeyRecord`.
     """
 
     is_mine: bool

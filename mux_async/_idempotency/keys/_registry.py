@@ -32,13 +32,7 @@ that were stopped before that."""
 class KeyClaim:
     """The result of a claim, and what is known of the key; see `KeyReply`.
 
-    Attributes:
-        is_mine: Whether the caller holds it.
-        first_age: Seconds since the first attempt; ``None`` when there was none.
-        last_age: Seconds since the last one.
-        is_acted: Whether Mux is known to have made something.
-        made_id: Id of what was made.
-        is_store_lost: Whether the shared store did not answer, so that other processes may use the key.
+    *is_store_lost* says that the shared store did not answer, so that other processes may use the key.
     """
 
     is_mine: bool
@@ -50,13 +44,7 @@ class KeyClaim:
 
 
 class KeyRegistry:
-    """Keeps the keys of a client.
-
-    Args:
-        scope: Names whose keys they are: server, account, token.
-        local: Those of this process.
-        shared: Those of several; ``None`` when there is no such store.
-    """
+    """Keeps the keys of a client, whose *scope* is server, account and token: in this process, and in a store that several share."""
 
     _global: ClassVar[MemoryKeyStore] = MemoryKeyStore()
     _by_transport: ClassVar[dict[int, tuple[weakref.ref[object], MemoryKeyStore]]] = {}

@@ -32,12 +32,7 @@ CREATE TABLE IF NOT EXISTS mux_async_once_keys_1 (
 
 
 class SqliteKeyStore:
-    """Keeps records in a file, which is created on first use.
-
-    Args:
-        path: The file, on a local disk: SQLite's locks do not work on network file systems.
-        clock: Unix seconds.
-    """
+    """Keeps records in a file on a local disk (SQLite's locks do not work on network file systems), which is created on first use."""
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
