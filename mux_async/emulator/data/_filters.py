@@ -17,7 +17,7 @@ import attrs
 from mux_async.emulator.data._dimensions import DIMENSIONS, TRACES, elements_of, value_of
 from mux_async.emulator.data._metrics import METRICS, reader
 from mux_async.emulator.data._views import View
-from mux_async.emulator.http._messages import ApiError, invalid
+from mux_async.emulator.http._messages import invalid
 
 EMPTY = "__empty__"
 Test: TypeAlias = Callable[[View], bool]
@@ -90,13 +90,12 @@ def parse_metric_filter(text: str) -> Test:
 
 
 def _number(text: str) -> float:
-    error: ApiError = invalid(f'metric_filters[]: "{text[:80]}" is not a number')
     try:
         value = float(text)
     except ValueError:
-        raise error from None
+        value = math.nan
     if not math.isfinite(value):
-        raise error
+        raise invalid(f'metric_filters[]: "{text[:80]}" is not a number')
     return value
 
 
@@ -109,25 +108,17 @@ def select(views: Iterable[View], tests: Sequence[Test]) -> list[View]:
 
 def compiled(conditions: Iterable[Condition]) -> list[Test]:
     """Turn conditions into tests that must all pass."""
-    kept: dict[str, list[Condition]] = {}
-    dropped: dict[str, list[Condition]] = {}
+    groups: dict[tuple[str, bool], list[Condition]] = {}
     for condition in conditions:
-        (dropped if condition.is_exclusion else kept).setdefault(condition.dimension, []).append(condition)
-    tests = [_any_of(dimension, found) for dimension, found in kept.items()]
-    for dimension, found in dropped.items():
-        tests.append(_negated(_any_of(dimension, found)))
-    return tests
+        groups.setdefault((condition.dimension, condition.is_exclusion), []).append(condition)
+    return [_test(dimension, found, is_exclusion=is_exclusion) for (dimension, is_exclusion), found in groups.items()]
 
 
-def _negated(test: Test) -> Test:
-    return lambda view: not test(view)
-
-
-def _any_of(dimension: str, conditions: Sequence[Condition]) -> Test:
+def _test(dimension: str, conditions: Sequence[Condition], *, is_exclusion: bool) -> Test:
     read = value_of(dimension)
     values = {None if condition.value == EMPTY else condition.value for condition in conditions if condition.sign in ("", "!")}
     elements = {condition.value for condition in conditions if condition.sign in ("+", "-")}
     if not elements:
-        return lambda view: read(view) in values
+        return lambda view: (read(view) in values) is not is_exclusion
     trace = elements_of(dimension)
-    return lambda view: read(view) in values or not elements.isdisjoint(trace(view))
+    return lambda view: (read(view) in values or not elements.isdisjoint(trace(view))) is not is_exclusion

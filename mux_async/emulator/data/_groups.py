@@ -54,20 +54,9 @@ def text_order(value: str | None) -> tuple[bool, str]:
 def ordered(rows: Iterable[T], key: Callable[[T], object], *, descending: bool, value: Callable[[T], str | None]) -> list[T]:
     """Sort rows by *key*; equal ones by their *value*, ascending in either direction, so that pages never overlap."""
     by_value = sorted(rows, key=lambda row: text_order(value(row)))
-    return sorted(by_value, key=lambda row: _Comparable(key(row)), reverse=descending)
+    return sorted(by_value, key=lambda row: _sort_key(key(row)), reverse=descending)
 
 
-class _Comparable:
-    """Compares numbers, or texts of which ``None`` is the last."""
-
-    __slots__ = ("key",)
-
-    def __init__(self, value: object) -> None:
-        self.key: tuple[bool, float, str]
-        if isinstance(value, int | float):
-            self.key = (False, value, "")
-        else:
-            self.key = (value is None, 0.0, str(value))
-
-    def __lt__(self, other: _Comparable) -> bool:
-        return self.key < other.key
+def _sort_key(value: object) -> tuple[bool, float, str]:
+    """Sort key for numbers, or for texts of which ``None`` is the last."""
+    return (False, value, "") if isinstance(value, int | float) else (value is None, 0.0, str(value))

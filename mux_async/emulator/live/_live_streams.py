@@ -45,9 +45,7 @@ def _create(call: ApiCall) -> Response:
     if members["latency_mode"] == "standard":
         members.setdefault("reconnect_window", 60)
     stream = LiveStream(
-        id=call.state.id_generator.id("live stream"),
-        number=call.state.next_number(),
-        created_at=call.state.now,
+        *call.state.identity("live stream"),
         stream_key=call.state.id_generator.uuid("stream key"),
         srt_passphrase=call.state.id_generator.opaque("passphrase", 32),
         options=normalized(body.get("new_asset_settings") or {}),

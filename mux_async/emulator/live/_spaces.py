@@ -103,9 +103,7 @@ def _create(call: ApiCall) -> Response:
     state = call.state
     broadcasts = [_new_broadcast(call, entry) for entry in body.get("broadcasts", ())]
     space = Space(
-        state.id_generator.id("space"),
-        state.next_number(),
-        state.now,
+        *state.identity("space"),
         type=body.get("type", "server"),
         passthrough=body.get("passthrough"),
         broadcasts=broadcasts,

@@ -33,9 +33,7 @@ def _create(call: ApiCall) -> Response:
     call.environment.live_stream(body["live_stream_id"])
     state = call.state
     members: Any = {key: body[key] for key in ("auto_launch", "passthrough", "resolution", "timeout") if key in body}
-    web_input = WebInput(
-        state.id_generator.id("web input"), state.next_number(), state.now, body["url"], body["live_stream_id"], **members
-    )
+    web_input = WebInput(*state.identity("web input"), body["url"], body["live_stream_id"], **members)
     call.environment.web_inputs[web_input.id] = web_input
     if web_input.auto_launch:
         _launch(state, call.environment, web_input)

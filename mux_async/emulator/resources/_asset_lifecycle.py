@@ -70,9 +70,7 @@ def new_asset(
     """Add an asset, and plan nothing for it but its end if it is a test."""
     needed = 0.0 if state.settings.instant else state.settings.time_to_ready / state.settings.time_scale
     asset = Asset(
-        id=state.id_generator.id("asset"),
-        number=state.next_number(),
-        created_at=state.now,
+        *state.identity("asset"),
         ready_at=state.now + needed,
         options=options,
         ingest_type=ingest_type,

@@ -47,14 +47,8 @@ def _create(call: ApiCall) -> Response:
     restrictions, state = call.environment.playback_restrictions, call.state
     if len(restrictions) >= MAX_RESTRICTIONS:
         raise invalid(f"an environment can have at most {MAX_RESTRICTIONS} playback restrictions")
-    restriction = PlaybackRestriction(
-        state.id_generator.id("playback restriction"),
-        state.next_number(),
-        state.now,
-        state.now,
-        _referrer(body["referrer"]),
-        _user_agent(body["user_agent"]),
-    )
+    members = _referrer(body["referrer"]), _user_agent(body["user_agent"])
+    restriction = PlaybackRestriction(*state.identity("playback restriction"), *members)
     restrictions[restriction.id] = restriction
     return created(present(restriction))
 

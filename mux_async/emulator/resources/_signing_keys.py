@@ -33,8 +33,7 @@ def _generate() -> tuple[bytes, bytes]:
 def _create(call: ApiCall) -> Response:
     read_json(call.body)
     private, public = _generate()
-    state = call.state
-    key = SigningKey(state.id_generator.id("signing key"), state.next_number(), state.now, public)
+    key = SigningKey(*call.state.identity("signing key"), public)
     call.environment.signing_keys[key.id] = key
     return created({**present(key), "private_key": b64encode(private).decode()})
 

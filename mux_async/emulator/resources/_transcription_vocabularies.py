@@ -20,16 +20,8 @@ def _vocabulary(call: ApiCall) -> Vocabulary:
 
 def _create(call: ApiCall) -> Response:
     body = call.json("CreateTranscriptionVocabularyRequest")
-    state = call.state
-    vocabulary = Vocabulary(
-        state.id_generator.id("vocabulary"),
-        state.next_number(),
-        state.now,
-        state.now,
-        body["phrases"],
-        body.get("name"),
-        body.get("passthrough"),
-    )
+    members = body["phrases"], body.get("name"), body.get("passthrough")
+    vocabulary = Vocabulary(*call.state.identity("vocabulary"), *members)
     call.environment.vocabularies[vocabulary.id] = vocabulary
     return created(present(vocabulary))
 

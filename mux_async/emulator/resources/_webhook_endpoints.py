@@ -40,9 +40,8 @@ def _check_address(call: ApiCall, address: str, own: WebhookEndpoint | None = No
 def _create(call: ApiCall) -> Response:
     address: str = call.json("CreateWebhookRequest")["address"]
     _check_address(call, address)
-    state = call.state
-    secret = state.id_generator.opaque("webhook secret", 40)
-    endpoint = WebhookEndpoint(state.id_generator.id("webhook"), state.next_number(), state.now, address, secret)
+    secret = call.state.id_generator.opaque("webhook secret", 40)
+    endpoint = WebhookEndpoint(*call.state.identity("webhook"), address, secret)
     call.environment.webhooks[endpoint.id] = endpoint
     # The one time that the secret is shown.
     return created({**endpoint_json(endpoint), "signing_secret": secret})

@@ -307,17 +307,8 @@ def _create(version: int, call: ApiCall) -> Response:
             raise invalid("workflows: workflow is required")
     _check_names(body)
     state = call.state
-    directive = Directive(
-        state.id_generator.id("directive"),
-        state.next_number(),
-        state.now,
-        state.now,
-        body["name"],
-        body["subject"],
-        body["workflows"],
-        body.get("resources", []),
-        version=version,
-    )
+    members = body["name"], body["subject"], body["workflows"], body.get("resources", [])
+    directive = Directive(*state.identity("directive"), *members, version=version)
     call.environment.directives[directive.id] = directive
     return created(_directive_json(directive))
 

@@ -201,20 +201,22 @@ class _Work:
 
 def download(state: State, job_id: str, name: str) -> Response:
     """Answer at a temporary URL of a job. Raises `ApiError` (404): there is no such file."""
-    for environment in state.environments.values():
-        job = environment.jobs.get(job_id)
-        asset = None if job is None else environment.assets.get(job.asset_id)
-        if job is not None and asset is not None and asset.media is not None and job.status == "completed":
-            said = [{**cue, "text": edited(cue["text"], job.parameters)[0]} for cue in cues(asset.media)]
-            if name == "captions.vtt":
-                return text(200, vtt(said), "text/vtt; charset=utf-8")
-            if name == "captions.srt":
-                return text(200, _srt(said), "application/x-subrip; charset=utf-8")
-            if name == "words.json":
-                return text(200, orjson.dumps({"words": _words(said)}), "application/json; charset=utf-8")
-            if name == "audio.wav":
-                return text(200, _silence(), "audio/wav")
-    raise not_found()
+    environment, job = state.find(lambda environment: environment.jobs, job_id) or (None, None)
+    asset = None if environment is None or job is None else environment.assets.get(job.asset_id)
+    if job is None or asset is None or asset.media is None or job.status != "completed":
+        raise not_found()
+    captions = [{**cue, "text": edited(cue["text"], job.parameters)[0]} for cue in cues(asset.media)]
+    match name:
+        case "captions.vtt":
+            return text(200, vtt(captions), "text/vtt; charset=utf-8")
+        case "captions.srt":
+            return text(200, _srt(captions), "application/x-subrip; charset=utf-8")
+        case "words.json":
+            return text(200, orjson.dumps({"words": _words(captions)}), "application/json; charset=utf-8")
+        case "audio.wav":
+            return text(200, _silence(), "audio/wav")
+        case _:
+            raise not_found()
 
 
 def _clock(milliseconds: int, comma: str) -> str:
@@ -222,23 +224,23 @@ def _clock(milliseconds: int, comma: str) -> str:
     return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}{comma}{rest:03}"
 
 
-def vtt(said: list[Json]) -> str:
+def vtt(captions: list[Json]) -> str:
     """Write cues as WebVTT."""
-    blocks = [f"{_clock(cue['start_ms'], '.')} --> {_clock(cue['end_ms'], '.')}\n{cue['text']}\n" for cue in said]
+    blocks = [f"{_clock(cue['start_ms'], '.')} --> {_clock(cue['end_ms'], '.')}\n{cue['text']}\n" for cue in captions]
     return "\n".join(["WEBVTT\n", *blocks])
 
 
-def _srt(said: list[Json]) -> str:
+def _srt(captions: list[Json]) -> str:
     blocks = [
         f"{number}\n{_clock(cue['start_ms'], ',')} --> {_clock(cue['end_ms'], ',')}\n{cue['text']}\n"
-        for number, cue in enumerate(said, 1)
+        for number, cue in enumerate(captions, 1)
     ]
     return "\n".join(blocks)
 
 
-def _words(said: list[Json]) -> list[Json]:
+def _words(captions: list[Json]) -> list[Json]:
     found: list[Json] = []
-    for cue in said:
+    for cue in captions:
         words: list[str] = cue["text"].split()
         step = (cue["end_ms"] - cue["start_ms"]) / max(1, len(words))
         for index, word in enumerate(words):

@@ -146,10 +146,7 @@ def create_job(
     if any(job.fingerprint == fingerprint and job.status in OPEN for job in environment.jobs.values()):
         raise ApiError(409, "conflict", "A job with the same workflow, asset and parameters is under way")
     job = Job(
-        state.id_generator.id("job"),
-        state.next_number(),
-        state.now,
-        state.now,
+        *state.identity("job"),
         workflow,
         asset.id,
         parameters,

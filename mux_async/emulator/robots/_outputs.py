@@ -6,6 +6,7 @@ asked for, and scores come from a hash. What changes an asset is in `mux_async.e
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 from zlib import crc32
@@ -92,10 +93,8 @@ def _concepts(material: Material, key: object) -> list[Json]:
 
 def _summarize(material: Material) -> Json:
     parameters = material.parameters
-    title, description = (
-        f"{material.title}, summarized",
-        f"{material.title}: {round(material.end - material.start)} seconds of film.",
-    )
+    title = f"{material.title}, summarized"
+    description = f"{material.title}: {round(material.end - material.start)} seconds of video."
     steering: Json = parameters.get("output_steering") or {}
     taxonomy: Json = steering.get("tag_taxonomy") or {}
     labels = [str(value["label"]) for value in taxonomy.get("values", ())] or list(_TOPICS)
@@ -240,26 +239,11 @@ def edited(text: str, parameters: Mapping[str, Any]) -> tuple[str, int]:
     """Apply the replacements of an edit-captions job to a text; return it, and how many there were."""
     count = 0
     for rule in parameters.get("replacements") or ():
-        find = str(rule["find"])
-        pieces = _split(text, find, exact=bool(rule.get("case_sensitive")))
-        count += len(pieces) - 1
-        text = str(rule["replace"]).join(pieces)
+        if rule["find"]:
+            pattern = re.compile(re.escape(str(rule["find"])), 0 if rule.get("case_sensitive") else re.IGNORECASE)
+            text, found = pattern.subn(lambda _, rule=rule: str(rule["replace"]), text)
+            count += found
     return text, count
-
-
-def _split(text: str, find: str, *, exact: bool) -> list[str]:
-    if not find:
-        return [text]
-    if exact:
-        return text.split(find)
-    pieces: list[str] = []
-    low, wanted, at = text.casefold(), find.casefold(), 0
-    if len(low) != len(text):  # folding changed the length, so positions would not fit
-        return text.split(find)
-    while (found := low.find(wanted, at)) >= 0:
-        pieces.append(text[at:found])
-        at = found + len(wanted)
-    return [*pieces, text[at:]]
 
 
 def _analysis(material: Material) -> Json:
@@ -267,9 +251,7 @@ def _analysis(material: Material) -> Json:
     starts = [*_chapters(material)["chapters"]]
     ends = [*(chapter["start_time"] for chapter in starts[1:]), round(material.end, 3)]
     return {
-        "title": _summarize(material)["title"],
-        "summary": _summarize(material)["description"],
-        "tags": _summarize(material)["tags"],
+        **{"summary" if name == "description" else name: value for name, value in _summarize(material).items()},
         "chapters": [{**chapter, "end_time": end} for chapter, end in zip(starts, ends, strict=True)],
         "scenes": _scenes(material)["scenes"],
         "key_moments": _key_moments(material)["moments"],

@@ -17,6 +17,22 @@ DeliveryStatus: TypeAlias = Literal["waiting", "sending", "delivered", "failed",
 
 
 @attrs.define(eq=False)
+class Record:
+    """What most objects have: an id, their place in the order of creation (which lists and cursors go by), and epoch seconds."""
+
+    id: str
+    number: int
+    created_at: float
+
+
+@attrs.define(eq=False)
+class UpdatedRecord(Record):
+    """The same, for objects with a time of their last update."""
+
+    updated_at: float = attrs.field(default=attrs.Factory(lambda record: record.created_at, takes_self=True), kw_only=True)
+
+
+@attrs.define(eq=False)
 class Annotation:
     """A note on a date. Unlike elsewhere, a ``None`` is null on the wire: the Data API has it so."""
 
@@ -31,25 +47,17 @@ JobStatus: TypeAlias = Literal["pending", "processing", "completed", "errored", 
 
 
 @attrs.define(eq=False)
-class PlaybackRestriction:
+class PlaybackRestriction(UpdatedRecord):
     """Who may play: by the page that embeds the player, and by the program that plays."""
 
-    id: str
-    number: int
-    created_at: float
-    updated_at: float
     referrer: Json
     user_agent: Json
 
 
 @attrs.define(eq=False)
-class Vocabulary:
+class Vocabulary(UpdatedRecord):
     """Words that live captions should get right."""
 
-    id: str
-    number: int
-    created_at: float
-    updated_at: float
     phrases: list[str]
     name: str | None = None
     passthrough: str | None = None
@@ -99,12 +107,9 @@ class LiveIngest:
 
 
 @attrs.define(eq=False)
-class WebInput:
+class WebInput(Record):
     """A web page that is filmed (legacy)."""
 
-    id: str
-    number: int
-    created_at: float
     url: str
     live_stream_id: str
     status: Literal["idle", "launching", "streaming"] = "idle"
@@ -130,12 +135,9 @@ class Broadcast:
 
 
 @attrs.define(eq=False)
-class Space:
+class Space(Record):
     """A room for video calls (legacy). ``participants`` are the names of those inside."""
 
-    id: str
-    number: int
-    created_at: float
     type: str = "server"
     status: Literal["idle", "active"] = "idle"
     passthrough: str | None = None
@@ -145,13 +147,9 @@ class Space:
 
 
 @attrs.define(eq=False)
-class Job:
+class Job(UpdatedRecord):
     """A Robots job. ``fingerprint`` tells what it is about, to recognise a second one of the same."""
 
-    id: str
-    number: int
-    created_at: float
-    updated_at: float
     workflow: str
     asset_id: str
     parameters: Json
@@ -167,13 +165,9 @@ class Job:
 
 
 @attrs.define(eq=False)
-class Directive:
+class Directive(UpdatedRecord):
     """Robots jobs that are run together. Members are kept as they were given."""
 
-    id: str
-    number: int
-    created_at: float
-    updated_at: float
     name: str
     subject: Json
     workflows: list[Json]
@@ -227,12 +221,9 @@ class DeliveredAsset:
 
 
 @attrs.define(eq=False)
-class WebhookEndpoint:
+class WebhookEndpoint(Record):
     """Where events are sent to."""
 
-    id: str
-    number: int
-    created_at: float
     address: str
     secret: str = attrs.field(repr=False)
     enabled: bool = True

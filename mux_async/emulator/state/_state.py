@@ -25,6 +25,7 @@ from mux_async.emulator.state._records import (
     Job,
     LiveIngest,
     PlaybackRestriction,
+    Record,
     Recording,
     Shots,
     Space,
@@ -91,13 +92,9 @@ class StaticRendition:
 
 
 @attrs.define(eq=False)
-class Asset:
+class Asset(Record):
     """An asset. ``options`` are those it was created with, in their normal form (`mux_async.emulator.resources._asset_options`)."""
 
-    id: str
-    number: int
-    """Order of creation, which lists and cursors go by."""
-    created_at: float
     ready_at: float
     options: Json
     ingest_type: str
@@ -132,12 +129,9 @@ class Asset:
 
 
 @attrs.define(eq=False)
-class Upload:
+class Upload(Record):
     """A direct upload. ``options`` are the new asset's."""
 
-    id: str
-    number: int
-    created_at: float
     timeout: int
     options: Json
     session: UploadSession
@@ -162,12 +156,9 @@ class SimulcastTarget:
 
 
 @attrs.define(eq=False)
-class LiveStream:
+class LiveStream(Record):
     """A live stream. ``members`` are those that are echoed as they were given."""
 
-    id: str
-    number: int
-    created_at: float
     stream_key: str
     srt_passphrase: str
     options: Json
@@ -181,12 +172,9 @@ class LiveStream:
 
 
 @attrs.define(eq=False)
-class SigningKey:
+class SigningKey(Record):
     """A key pair; the private half was shown once and is not kept."""
 
-    id: str
-    number: int
-    created_at: float
     public_pem: bytes = attrs.field(repr=False)
 
 
@@ -276,13 +264,8 @@ class State:
                     configuration = DrmConfiguration(id_generator.id("drm configuration"))
                     environment.drm_configurations[configuration.id] = configuration
         for hook in settings.webhooks:
-            endpoint = WebhookEndpoint(
-                id_generator.id("webhook"),
-                state.next_number(),
-                now,
-                hook.url,
-                hook.secret.reveal() or id_generator.opaque("webhook secret", 40),
-            )
+            secret = hook.secret.reveal() or id_generator.opaque("webhook secret", 40)
+            endpoint = WebhookEndpoint(*state.identity("webhook"), hook.url, secret)
             for environment in state.environments.values():
                 if hook.environment in {None, environment.name}:
                     environment.webhooks[endpoint.id] = attrs.evolve(endpoint)
@@ -307,6 +290,10 @@ class State:
         """Number the next object of any kind."""
         self.counter += 1
         return self.counter
+
+    def identity(self, kind: str) -> tuple[str, int, float]:
+        """Return id, number and time of a new `Record` whose id is of this kind."""
+        return self.id_generator.id(kind), self.next_number(), self.now
 
     def environment_by_id(self, id: str) -> Environment:
         """Return the environment with this *id*, which exists."""
