@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from typing import Final
 
 from tools._sources import ROOT, modules
@@ -121,32 +122,14 @@ def import_graph() -> dict[str, set[str]]:
     return {name: set(imported(path.read_text("utf-8"), paths)) - {name} for name, path in paths.items()}
 
 
-def circles(graph: Mapping[str, Iterable[str]]) -> list[frozenset[str]]:
-    """Return the sets of nodes that all reach each other (strongly connected components of two or more; Tarjan's algorithm)."""
-    number: dict[str, int] = {}
-    lowest: dict[str, int] = {}
-    path: list[str] = []
-    found: list[frozenset[str]] = []
-
-    def visit(node: str) -> None:
-        number[node] = lowest[node] = len(number)
-        path.append(node)
-        for other in graph[node]:
-            if other not in number:
-                visit(other)
-                lowest[node] = min(lowest[node], lowest[other])
-            elif other in path:
-                lowest[node] = min(lowest[node], number[other])
-        if lowest[node] == number[node]:
-            start = path.index(node)
-            if len(path) - start > 1:
-                found.append(frozenset(path[start:]))
-            del path[start:]
-
-    for node in sorted(graph):
-        if node not in number:
-            visit(node)
-    return found
+def circle(graph: Mapping[str, Iterable[str]]) -> list[str]:
+    """Return a circle of nodes, its first one also at its end; empty if there is none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        found: list[str] = error.args[1]
+        return found
+    return []
 
 
 def edges() -> dict[str, set[str]]:

@@ -19,18 +19,7 @@ from tools._sources import ROOT, modules
 LISTING: Final = ROOT / "docs" / "api.txt"
 GENERATED: Final = ("mux_async.models", "mux_async.params", "mux_async.resources", "mux_async.webhooks.events")
 SPECIAL_METHODS: Final = frozenset(
-    {
-        "__init__",
-        "__call__",
-        "__await__",
-        "__iter__",
-        "__aiter__",
-        "__anext__",
-        "__len__",
-        "__getitem__",
-        "__aenter__",
-        "__enter__",
-    }
+    f"__{name}__" for name in ("init", "call", "await", "iter", "aiter", "anext", "len", "getitem", "aenter", "enter")
 )
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 

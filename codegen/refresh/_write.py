@@ -85,31 +85,28 @@ class Writer:
 
     # ---- where things are
 
-    def _file_of_schema(self, name: str) -> tuple[str, Json] | None:
-        for file, document in self._facts.apis.items():
-            if name in document["components"]["schemas"]:
-                return file, document["components"]["schemas"]
-        for file, document in self._facts.hooks.items():
-            if name in document["schemas"]:
-                return file, document["schemas"]
-        return None
+    def _schemas_of(self, file: str) -> Json:
+        if file in self._facts.apis:
+            return cast("Json", self._facts.apis[file]["components"]["schemas"])
+        return cast("Json", self._facts.hooks[file]["schemas"])
+
+    def _file_of_schema(self, name: str) -> str | None:
+        return next((file for file in (*self._facts.apis, *self._facts.hooks) if name in self._schemas_of(file)), None)
 
     def _locate(self, at: Pointer) -> tuple[str, Any] | None:
         """Return the file and the stored part that a pointer into the merged document means; ``None`` when no file has it."""
         node: Any
         match at:
             case ("components", "schemas", str() as name, *rest):
-                found = self._file_of_schema(name)
-                if found is None:
-                    return None
-                file, node = found[0], found[1][name]
+                file = self._file_of_schema(name)
+                node = self._schemas_of(file)[name] if file else None
             case ("paths", str() as path, str() as verb, *rest):
                 file = next((f for f, document in self._facts.apis.items() if verb in document["paths"].get(path, {})), "")
-                if not file:
-                    return None
-                node = self._facts.apis[file]["paths"][path][verb]
+                node = self._facts.apis[file]["paths"][path][verb] if file else None
             case _:
                 return None
+        if not file:
+            return None
         for key in rest:
             try:
                 node = node[key]
@@ -132,18 +129,13 @@ class Writer:
         found = self._stored(difference)
         if found is None:
             return
-        file, raw = found
-        match difference.change:
-            case "gone":
-                raw["x-gone"] = True
-            case "new":
-                raw.pop("x-gone", None)
-            case "confirmed":
-                _confirm(raw)
-            case "changed":
-                self._change_operation(difference, file, raw)
+        _file, raw = found
+        if difference.change == "changed":
+            self._change_operation(difference, raw)
+        else:
+            _mark(raw, difference.change)
 
-    def _change_operation(self, difference: Difference, _file: str, raw: Json) -> None:
+    def _change_operation(self, difference: Difference, raw: Json) -> None:
         for name, (old, new) in difference.attributes.items():
             if name == "deprecated":
                 _flag(raw, "deprecated", is_set=new)
@@ -277,24 +269,20 @@ class Writer:
             made = self._parameter_json(difference.theirs, file, raw["x-group"])
             raw.setdefault("parameters", []).append({**made, "x-source": SOURCE})
             return
-        match difference.change:
-            case "gone":
-                raw["x-gone"], raw["required"] = True, False
-            case "new":
-                raw.pop("x-gone", None)
-            case "confirmed":
-                _confirm(raw)
-            case "changed":
-                attributes = dict(difference.attributes)
-                for name in ("name", "required"):
-                    if name in attributes:
-                        raw[name] = attributes.pop(name)[1]
-                if "deprecated" in attributes:
-                    _flag(raw, "deprecated", is_set=attributes.pop("deprecated")[1])
-                if attributes and difference.theirs is not None:
-                    schema = self._theirs.parameter_schema(difference.theirs)
-                    self._change_schema(raw, "schema", schema, attributes, file, difference)
-                _confirm(raw)
+        _mark(raw, difference.change)
+        if difference.change == "gone":
+            raw["required"] = False
+        elif difference.change == "changed":
+            attributes = dict(difference.attributes)
+            for name in ("name", "required"):
+                if name in attributes:
+                    raw[name] = attributes.pop(name)[1]
+            if "deprecated" in attributes:
+                _flag(raw, "deprecated", is_set=attributes.pop("deprecated")[1])
+            if attributes and difference.theirs is not None:
+                schema = self._theirs.parameter_schema(difference.theirs)
+                self._change_schema(raw, "schema", schema, attributes, file, difference)
+            _confirm(raw)
 
     # ---- fields and values
 
@@ -316,26 +304,20 @@ class Writer:
             return
         schema = self._locate(difference.ours.at[:3])
         owner_raw: Json = schema[1] if schema is not None else {}
-        match difference.change:
-            case "gone":
-                raw["x-gone"] = True
-                if name in owner_raw.get("required", ()):
-                    owner_raw["required"].remove(name)
-            case "new":
-                raw.pop("x-gone", None)
-            case "confirmed":
-                _confirm(raw)
-            case "changed":
-                attributes = dict(difference.attributes)
-                if "required" in attributes:
-                    kept = {*owner_raw.get("required", ())} - {name}
-                    owner_raw["required"] = sorted(kept | {name} if attributes.pop("required")[1] else kept)
-                if "deprecated" in attributes:
-                    _flag(raw, "deprecated", is_set=attributes.pop("deprecated")[1])
-                if attributes and difference.theirs is not None:
-                    self._change_schema(owner_raw["properties"], name, difference.theirs, attributes, file, difference)
-                    raw = owner_raw["properties"][name]
-                _confirm(raw)
+        _mark(raw, difference.change)
+        if difference.change == "gone" and name in owner_raw.get("required", ()):
+            owner_raw["required"].remove(name)
+        elif difference.change == "changed":
+            attributes = dict(difference.attributes)
+            if "required" in attributes:
+                kept = {*owner_raw.get("required", ())} - {name}
+                owner_raw["required"] = sorted(kept | {name} if attributes.pop("required")[1] else kept)
+            if "deprecated" in attributes:
+                _flag(raw, "deprecated", is_set=attributes.pop("deprecated")[1])
+            if attributes and difference.theirs is not None:
+                self._change_schema(owner_raw["properties"], name, difference.theirs, attributes, file, difference)
+                raw = owner_raw["properties"][name]
+            _confirm(raw)
 
     def _change_schema(
         self, holder: Json, key: str, their: Node, attributes: Mapping[str, tuple[Any, Any]], file: str, difference: Difference
@@ -411,17 +393,12 @@ class Writer:
             if event["type"] == difference.label
         ]
         raw: Json = stored[0] if stored else {}
-        match difference.change:
-            case "gone":
-                raw["x-gone"] = True
-            case "new" if stored:
-                raw.pop("x-gone", None)
-            case "new":
-                self._new_event(difference)
-            case "changed":
-                self._decide(difference, "clash: its data is another now; write it by hand")
-            case "confirmed":
-                _confirm(raw)
+        if difference.change == "new" and not stored:
+            self._new_event(difference)
+        elif difference.change == "changed":
+            self._decide(difference, "clash: its data is another now; write it by hand")
+        else:
+            _mark(raw, difference.change)
 
     def _new_event(self, difference: Difference) -> None:
         kind = difference.label
@@ -527,21 +504,25 @@ class Writer:
         made["x-source"] = SOURCE
         return self._reference_to(name, file)
 
-    def _schemas_of(self, file: str) -> Json:
-        if file in self._facts.apis:
-            return cast("Json", self._facts.apis[file]["components"]["schemas"])
-        return cast("Json", self._facts.hooks[file]["schemas"])
-
     def _reference_to(self, name: str, file: str) -> str:
         """Write a reference to a schema of ours as *file* has to."""
-        found = self._file_of_schema(name)
-        home = found[0] if found is not None else file
+        home = self._file_of_schema(name) or file
         if home == file or (home in self._facts.apis and file in self._facts.apis):
             return SCHEMAS + name if file in self._facts.apis else f"#/schemas/{name}"
         return f"{home}{SCHEMAS}{name}" if home in self._facts.apis else f"{home}#/schemas/{name}"
 
 
 _VERBS = frozenset({"cancel", "start", "stop", "enable", "disable", "complete", "reset", "launch", "reload", "shutdown"})
+
+
+def _mark(raw: Json, change: str) -> None:
+    """Mark what is gone, back or confirmed."""
+    if change == "gone":
+        raw["x-gone"] = True
+    elif change == "new":
+        raw.pop("x-gone", None)
+    elif change == "confirmed":
+        _confirm(raw)
 
 
 def _confirm(raw: Json) -> None:
