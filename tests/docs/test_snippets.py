@@ -31,6 +31,7 @@ from mux_async.emulator import (
     EmulatorTransport,
     WebhookRequest,
     WebhookSettings,
+    WorkFault,
     carrying,
     example_event,
 )
@@ -561,6 +562,30 @@ async def drive_webhooks_attach(_: Path, __: pytest.MonkeyPatch) -> None:
         async with carrying(emulated, carry), mux:
             assert await define("webhooks-attach")["ready_at_once"](mux, hooks, "https://example.com/film.mp4") == "ready"
     emulated.close()
+
+
+async def drive_waiting_jobs(_: Path, __: pytest.MonkeyPatch) -> None:
+    emulated = Emulator(EmulatorSettings(instant=True, limits=None, accept_robots_terms=True))
+    async with Mux(
+        token_id="test-token", token_secret="test-secret", transport=EmulatorTransport(emulated), limits=FREE
+    ) as mux:
+        assets = [await mux.video.assets.create(inputs=[{"url": "https://example.com/film.mp4"}]) for _ in range(3)]
+        found = await define("waiting-jobs")["titles"](mux, [asset.id for asset in assets])
+
+    assert set(found) == {asset.id for asset in assets}
+    assert not any(title.startswith("failed") for title in found.values())
+
+
+async def drive_waiting_track(_: Path, __: pytest.MonkeyPatch) -> None:
+    emulated = Emulator(EmulatorSettings(instant=True, limits=None))
+    async with Mux(
+        token_id="test-token", token_secret="test-secret", transport=EmulatorTransport(emulated), limits=FREE
+    ) as mux:
+        first, second = [await mux.video.assets.create(inputs=[{"url": "https://example.com/film.mp4"}]) for _ in range(2)]
+        captions = define("waiting-track")["captions"]
+        assert await captions(mux, first.id, "https://example.com/en.vtt") == "ready"
+        emulated.work_faults.add(WorkFault("track"))
+        assert (await captions(mux, second.id, "https://example.com/en.vtt")).startswith("unusable")
 
 
 async def drive_webhooks_unwrap(_: Path, __: pytest.MonkeyPatch) -> None:
