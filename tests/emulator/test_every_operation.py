@@ -1,6 +1,6 @@
-"""Every operation that Mux describes, exercised: what is answered is what is described, with memory and without.
+"""Every operation that Mux describes: the responses are as described, with state and without.
 
-schemathesis makes up the requests; jsonschema (draft 2020-12, as OpenAPI 3.1 asks for) judges the answers of whole life cycles.
+schemathesis generates requests; jsonschema (draft 2020-12, as OpenAPI 3.1 asks for) validates the responses of whole life cycles.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from tests.generated import spec
 
 EVERY = sorted(operation.id for operation in spec.operations())
 MEDIA = sorted(operation.id for operation in spec.operations() if operation.raw["x-host"] != "https://api.mux.com")
-"""Answers of the stream and image hosts: described as nothing but bytes, and never as an error."""
+"""Operations of the stream and image hosts: their responses are described as bytes, and no error is described."""
 
 ANSWERED: list[Check] = ["not_a_server_error", "response_schema_conformance"]
-"""With memory, a parameter that says nothing is passed over, so that not everything which does not fit is refused."""
+"""With state, some parameters that do not fit are ignored, as Mux does, and not refused."""
 
 EXAMPLES = 3
-"""Requests per operation and way; more were tried once, and found the same."""
+"""Requests per operation, fitting or not; more were tried once, and found the same."""
 
 
 def conformance(operation_id: str) -> list[Check]:
@@ -33,23 +33,23 @@ def conformance(operation_id: str) -> list[Check]:
 
 @pytest.mark.proof
 def test_every_operation_is_driven() -> None:
-    """The tool sees all 218 operations, and no other."""
+    """schemathesis reads all 218 operations, and no other."""
     assert sorted(described()) == EVERY
     assert len(EVERY) == 218
 
 
 @pytest.fixture(scope="module")
 def watched() -> Account:
-    """An account of whose Data API only reads are asked, so that what it computes its answers from is made up once."""
+    """An account for the Data API only, so that its views are generated once."""
     return Account(EmulatorSettings(limits=None))
 
 
 @pytest.mark.proof
 @pytest.mark.parametrize("operation_id", EVERY)
 def test_answers(operation_id: str, watched: Account) -> None:
-    """A made-up request that fits the description gets an answer that is described, and never a failure.
+    """A generated request that fits the description gets a described response, and never a failure of the server.
 
-    Without memory, for any id, that is the success; with memory, mostly about things that do not exist, it is any of the answers.
+    Without state, every id exists, so it is the success; with state, most ids are unknown, so it is any of the described responses.
     """
     asked: list[None] = []
     stub = Account(EmulatorSettings(limits=None, stub=True))
@@ -67,13 +67,13 @@ def test_answers(operation_id: str, watched: Account) -> None:
 
 
 REJECTABLE = [operation_id for operation_id in EVERY if operation_id != "video.playback.static_rendition"]
-"""All but the one whose list of file names is known to be too short (facts/README.md, Oddities)."""
+"""All but one, whose list of file names is known to be too short (facts/README.md, Oddities)."""
 
 
 @pytest.mark.proof
 @pytest.mark.parametrize("operation_id", REJECTABLE)
 def test_refusals(operation_id: str, watched: Account) -> None:
-    """A request that does not fit the description is never a failure, and what is answered is described; without memory, it is refused."""
+    """A request that does not fit the description gets a described response, and never a failure; without state, it is refused."""
     stub = Account(EmulatorSettings(limits=None, stub=True))
     account = watched if operation_id.startswith("data.") else Account(EmulatorSettings(limits=None))
     described_at_all: list[Check] = ["not_a_server_error"] if operation_id in MEDIA else [*ANSWERED]
@@ -86,7 +86,7 @@ def test_refusals(operation_id: str, watched: Account) -> None:
 
 
 def test_tour() -> None:
-    """With memory, every operation succeeds on things that are there, and each answer, and each event, is as described."""
+    """With state, every operation succeeds on objects that exist, and each response and each event is as described."""
     guest = Judged(EmulatorSettings(limits=None, accept_robots_terms=True))
     tour.everything(guest)
 
