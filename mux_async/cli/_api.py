@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, cast
 from urllib.parse import parse_qsl, urlsplit
@@ -16,6 +16,7 @@ import typer
 from mux_async import Mux
 from mux_async._operation import Pagination
 from mux_async.cli._client import BaseUrl, TransportName, make_client
+from mux_async.cli._input import read_pairs
 from mux_async.errors import APIStatusError, MuxError
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD")
@@ -207,20 +208,12 @@ def read_target(path: str, origin: str, given: Sequence[str]) -> tuple[str, dict
             raise typer.BadParameter(f"the URL is not on {origin}, where the credentials go; see --base-url")
         path = path.removeprefix(origin)
     parts = urlsplit(path if path.startswith("/") else f"/{path}")
-    pairs = parse_qsl(parts.query, keep_blank_values=True) + list(_pairs("--query", given))
+    pairs = parse_qsl(parts.query, keep_blank_values=True) + list(read_pairs("--query", given))
     query: dict[str, str | list[str]] = {}
     for name, value in pairs:
         earlier = query.get(name)
         query[name] = value if earlier is None else [*([earlier] if isinstance(earlier, str) else earlier), value]
     return parts.path, query
-
-
-def _pairs(option: str, given: Sequence[str]) -> Iterator[tuple[str, str]]:
-    for each in given:
-        name, equals, value = each.partition("=")
-        if not name or not equals:
-            raise typer.BadParameter(f"{option} takes NAME=VALUE, and {each!r} is not of that form")
-        yield name, value
 
 
 def read_body(body: str | None, fields: Sequence[str], json_fields: Sequence[str]) -> dict[str, object] | None:
@@ -233,8 +226,8 @@ def read_body(body: str | None, fields: Sequence[str], json_fields: Sequence[str
         if not isinstance(found, dict):
             raise typer.BadParameter("--body is not a JSON object, as bodies of the API are")
         members.update(cast("dict[str, object]", found))
-    members.update(_pairs("--field", fields))
-    for name, value in _pairs("--json-field", json_fields):
+    members.update(read_pairs("--field", fields))
+    for name, value in read_pairs("--json-field", json_fields):
         members[name] = _json(f"--json-field {name}", value)
     return members
 

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import anyio
 import typer
 
-from mux_async.bulk import Bulk, BulkJournal, BulkPlanError, BulkSummary, RowFinished, RowStage, write_bulk_report
+from mux_async.bulk import BulkJournal, BulkPlanError, BulkSummary, RowFinished, RowStage, write_bulk_report
 from mux_async.bulk._report import check_bulk_report_path
 from mux_async.cli._client import BaseUrl, TransportName, make_client
-from mux_async.cli._input import read_standard_input
-from mux_async.cli._interrupts import open_interrupts
-from mux_async.cli._output import FAILED, MOST_LINES, STOPPED, WRONG, complain, counted, printable, span, stderr, stdout
+from mux_async.cli._input import read_pairs, read_standard_input
+from mux_async.cli._interrupts import run_to_end
+from mux_async.cli._output import FAILED, MOST_LINES, WRONG, complain, counted, printable, span, stderr, stdout
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from mux_async import Mux
-
 SUFFIX = ".mux-bulk"
-_LIST, _RUN, _SAFETY, _SHOWN = "The list", "The run", "Operations that destroy", "What is shown"
-"""Headings of ``--help``."""
+_list, _run, _safety, _shown = (
+    partial(typer.Option, rich_help_panel=heading)
+    for heading in ("The list", "The run", "Operations that destroy", "What is shown")
+)
+"""Options, by their headings in ``--help``."""
 
 
 def complete_operation(incomplete: str) -> list[str]:
@@ -37,8 +38,7 @@ def complete_operation(incomplete: str) -> list[str]:
 
 
 Report: TypeAlias = Annotated[
-    Path | None,
-    typer.Option("--report", help="Write every row to FILE at the end: .csv or .jsonl.", metavar="FILE", rich_help_panel=_RUN),
+    Path | None, _run("--report", help="Write every row to FILE at the end: .csv or .jsonl.", metavar="FILE")
 ]
 
 
@@ -63,58 +63,36 @@ def bulk(
     ],
     form: Annotated[
         Literal["lines", "csv", "jsonl", "json"] | None,
-        typer.Option("--format", help="Of the list. Default: by its suffix.", show_default=False, rich_help_panel=_LIST),
+        _list("--format", help="Of the list. Default: by its suffix.", show_default=False),
     ] = None,
     values: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="NAME=VALUE",
-            help="Argument of all rows; those of a row win. May be repeated.",
-            rich_help_panel=_LIST,
-        ),
+        _list("--set", metavar="NAME=VALUE", help="Argument of all rows; those of a row win. May be repeated."),
     ] = None,
     on_bad_row: Annotated[
-        Literal["stop", "skip"],
-        typer.Option(help="If a row cannot be sent: start nothing, or leave it out.", rich_help_panel=_LIST),
+        Literal["stop", "skip"], _list(help="If a row cannot be sent: start nothing, or leave it out.")
     ] = "stop",
     journal: Annotated[
         Path | None,
-        typer.Option(
+        _run(
             help="Stores the progress, so that the same command continues it. Default: named after list and operation, here.",
             metavar="FILE",
-            rich_help_panel=_RUN,
         ),
     ] = None,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Send rows that failed again.", rich_help_panel=_RUN)
-    ] = False,
+    retry_failed: Annotated[bool, _run("--retry-failed", help="Send rows that failed again.")] = False,
     retry_unknown: Annotated[
         bool,
-        typer.Option(
-            "--retry-unknown",
-            help="Send rows again whose outcome is unknown. Look first: they may have been performed.",
-            rich_help_panel=_RUN,
-        ),
+        _run("--retry-unknown", help="Send rows again whose outcome is unknown. Look first: they may have been performed."),
     ] = False,
     report: Report = None,
-    concurrency: Annotated[int, typer.Option(min=1, max=100, help="Requests at the same time.", rich_help_panel=_RUN)] = 8,
-    max_failures: Annotated[
-        int, typer.Option(min=0, help="End after this many failures in a row; 0 for no bound.", rich_help_panel=_RUN)
-    ] = 25,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be done. Sends nothing.", rich_help_panel=_RUN)
-    ] = False,
+    concurrency: Annotated[int, _run(min=1, max=100, help="Requests at the same time.")] = 8,
+    max_failures: Annotated[int, _run(min=0, help="End after this many failures in a row; 0 for no bound.")] = 25,
+    dry_run: Annotated[bool, _run("--dry-run", help="Show what would be done. Sends nothing.")] = False,
     most: Annotated[
-        int | None,
-        typer.Option(
-            "--max", min=0, metavar="N", help="Do nothing if there are more rows. Required by --yes.", rich_help_panel=_SAFETY
-        ),
+        int | None, _safety("--max", min=0, metavar="N", help="Do nothing if there are more rows. Required by --yes.")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask; needs --max.", rich_help_panel=_SAFETY)] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="JSON lines, the default if the output is not a terminal.", rich_help_panel=_SHOWN)
-    ] = False,
+    yes: Annotated[bool, _safety("--yes", help="Do not ask; needs --max.")] = False,
+    as_json: Annotated[bool, _shown("--json", help="JSON lines, the default if the output is not a terminal.")] = False,
     base_url: BaseUrl = None,
     transport: TransportName = "aiohttp",
 ) -> None:
@@ -147,7 +125,7 @@ def bulk(
         raise typer.BadParameter(f"there are {counted(count, 'row')}, and --max is {most}; nothing was sent")
     if yes and plan.is_destructive and most is None:
         raise typer.BadParameter(f"--yes for {operation}, which cannot be undone, needs --max: the most rows that you expect")
-    reporter = _Reporter(as_json=as_json or not sys.stdout.isatty())
+    reporter = _Reporter(count, as_json=as_json or not sys.stdout.isatty())
     run = client.bulk(
         operation,
         given,
@@ -171,11 +149,9 @@ def bulk(
     if stages and place.exists():
         with BulkJournal.open(place) as book:
             book.retry(*stages)
-    reporter.begin(count)
     try:
-        code = anyio.run(_run, client, run, reporter)
+        code = anyio.run(run_to_end, client, run, reporter)
     finally:
-        reporter.close()
         if report is not None and place.exists():
             with BulkJournal.open(place, create=False) as book:
                 written = write_bulk_report(report, book.entries())
@@ -215,21 +191,11 @@ def bulk_status(
 def _common_values(given: Sequence[str]) -> dict[str, object]:
     from mux_async.bulk._rows import Cell
 
-    values: dict[str, object] = {}
-    for each in given:
-        name, equals, value = each.partition("=")
-        if not name or not equals:
-            raise typer.BadParameter(f"--set takes NAME=VALUE, and {each!r} is not of that form")
-        values[name] = Cell(value)
-    return values
+    return {name: Cell(value) for name, value in read_pairs("--set", given)}
 
 
 def _confirm(text: str, base_url: str) -> None:
-    """Ask for *text*.
-
-    Raises:
-        typer.BadParameter: Nobody can be asked, or something else was typed.
-    """
+    """Ask for *text*; raise `typer.BadParameter` if there is no terminal, or other text was typed."""
     if not sys.stdin.isatty():
         raise typer.BadParameter(
             "this cannot be undone, and there is no terminal to ask at: use --yes and --max; nothing was sent"
@@ -242,48 +208,32 @@ def _confirm(text: str, base_url: str) -> None:
 class _Reporter:
     """Shows the progress: JSON lines for programs, a bar with the time left on a terminal."""
 
-    def __init__(self, *, as_json: bool) -> None:
+    def __init__(self, rows: int, *, as_json: bool) -> None:
+        self._rows = rows
         self._as_json = as_json
         self._progress: Progress | None = None
         self._bar: TaskID | None = None
 
-    def begin(self, rows: int) -> None:
-        """Begin with the number of rows."""
+    def begin(self) -> None:
         if self._as_json:
-            _print_json(event="begin", rows=rows)
+            _print_json(event="begin", rows=self._rows)
             return
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[failed]} failed"))
         self._progress = Progress(*columns, console=stdout(), speed_estimate_period=120)
         self._progress.start()
-        self._bar = self._progress.add_task("rows", total=rows, failed=0)
+        self._bar = self._progress.add_task("rows", total=self._rows, failed=0)
 
-    def end(self, summary: BulkSummary) -> None:
-        """Show the end of the run."""
+    def end(self, summary: BulkSummary | None) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+        if summary is None:
+            return
+        counts = {name: getattr(summary, name) for name in ("done", "done_before", "failed", "unknown", "not_started")}
         if self._as_json:
-            _print_json(
-                event="end",
-                done=summary.done,
-                done_before=summary.done_before,
-                failed=summary.failed,
-                unknown=summary.unknown,
-                not_started=summary.not_started,
-                reason=summary.reason,
-                errors=dict(summary.errors),
-            )
-        self.close()
-        line = ", ".join(
-            f"{count} {what}"
-            for count, what in (
-                (summary.done, "done"),
-                (summary.done_before, "done before"),
-                (summary.failed, "failed"),
-                (summary.unknown, "unknown"),
-                (summary.not_started, "not started"),
-            )
-            if count
-        )
+            _print_json(event="end", **counts, reason=summary.reason, errors=dict(summary.errors))
+        line = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if count)
         stderr().print(f"{line or 'nothing to do'}, in {span(summary.elapsed)}", markup=False)
         if summary.reason:
             complain(printable(summary.reason))
@@ -306,42 +256,11 @@ class _Reporter:
                 self._progress.console.print(printable(text), markup=False)
             self._progress.advance(self._bar)
 
-    def note(self, text: str) -> None:
-        """Print to standard error."""
-        stderr().print(text, markup=False)
+    def tick(self) -> None: ...
 
-    def close(self) -> None:
-        """Remove the display."""
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None
+    def note(self, text: str) -> None:
+        stderr().print(text, markup=False)
 
 
 def _print_json(**members: object) -> None:
     typer.echo(json.dumps(members))
-
-
-async def _run(client: Mux, run: Bulk, reporter: _Reporter) -> int:
-    """Run until the end or an interrupt; return the exit code."""
-    summary: BulkSummary | None = None
-    interrupts = 0
-
-    async def watch(signals: AsyncIterator[signal.Signals]) -> None:
-        nonlocal interrupts
-        async for _ in signals:
-            interrupts += 1
-            if interrupts > 1:
-                tasks.cancel_scope.cancel()
-            else:
-                run.stop()
-                reporter.note("finishing the rows that were begun; press Ctrl-C again to stop at once")
-
-    with open_interrupts() as signals:
-        async with client, anyio.create_task_group() as tasks:
-            tasks.start_soon(watch, signals)
-            summary = await run.run()
-            reporter.end(summary)
-            tasks.cancel_scope.cancel()
-    if interrupts:
-        return STOPPED
-    return 0 if summary is not None and summary.is_complete else FAILED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -29,36 +30,28 @@ def _complete_transport(incomplete: str) -> list[str]:
     return [each for each in installed_transports() if each.startswith(incomplete)]
 
 
+server_option, asset_option = (
+    partial(typer.Option, rich_help_panel=heading) for heading in ("The server", "How assets are made")
+)
 BaseUrl = Annotated[
-    str | None,
-    typer.Option(
-        metavar="URL", rich_help_panel="The server", help="Server to use instead of MUX_BASE_URL; an emulator, for example."
-    ),
+    str | None, server_option(metavar="URL", help="Server to use instead of MUX_BASE_URL; an emulator, for example.")
 ]
 TransportName = Annotated[
     str,
-    typer.Option(
-        help="HTTP library: aiohttp, httpx, or the name of an installed transport.",
-        autocompletion=_complete_transport,
-        rich_help_panel="The server",
+    server_option(
+        help="HTTP library: aiohttp, httpx, or the name of an installed transport.", autocompletion=_complete_transport
     ),
 ]
 Policy = Annotated[
     list[str] | None,
-    typer.Option(
+    asset_option(
         metavar="POLICY",
         autocompletion=_complete_policy,
         callback=_check_policies,
         help="public, signed or drm; may be repeated; an item may have its own. Default: public.",
-        rich_help_panel="How assets are made",
     ),
 ]
-Test = Annotated[
-    bool,
-    typer.Option(
-        "--test", help="Make test assets: free, watermarked, 10 s, deleted after a day.", rich_help_panel="How assets are made"
-    ),
-]
+Test = Annotated[bool, asset_option("--test", help="Make test assets: free, watermarked, 10 s, deleted after a day.")]
 
 
 def make_client(base_url: str | None, transport: str) -> Mux:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
-from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, cast
 
@@ -15,13 +14,13 @@ import typer
 
 from mux_async import Mux
 from mux_async._operation import Bucket
-from mux_async.cli._client import BaseUrl, Policy, Test, TransportName, make_client
+from mux_async.cli._client import BaseUrl, Policy, Test, TransportName, asset_option, make_client
 from mux_async.cli._ingest_sources import SUFFIX, EarlierRuns, SavedOptions, Sources, journal_keys, summarize
-from mux_async.cli._interrupts import open_interrupts
-from mux_async.cli._output import FAILED, MOST_LINES, STOPPED, counted, printable, size, span, stderr, stdout
+from mux_async.cli._interrupts import run_to_end
+from mux_async.cli._output import FAILED, MOST_LINES, counted, printable, size, span, stderr, stdout
 from mux_async.cli._progress import Form, IngestJob, JsonReporter, PlainReporter, RateBudget, Reporter
 from mux_async.errors import ConfigurationError
-from mux_async.ingest import Ingest, IngestSummary, Journal, Plan, Stage, write_report
+from mux_async.ingest import Ingest, Journal, Plan, Stage, write_report
 from mux_async.ingest._report import check_report_path
 from mux_async.limits import LimitSettings
 from mux_async.limits._account import AccountLimits
@@ -29,19 +28,14 @@ from mux_async.limits._account import AccountLimits
 if TYPE_CHECKING:
     from mux_async.params import PlaybackPolicyParam
 
-_FRAME = 0.2
-"""Seconds between two redraws of the live display."""
-
-_WHAT, _ASSETS, _RUN, _SHOWN = "What is ingested", "How assets are made", "The run", "What is shown"
-"""Headings of ``--help``."""
+_list, _run, _shown = (
+    partial(typer.Option, rich_help_panel=heading) for heading in ("What is ingested", "The run", "What is shown")
+)
+"""Options, by their headings in ``--help``."""
 
 Report: TypeAlias = Annotated[
     Path | None,
-    typer.Option(
-        help="Write every item to FILE at the end, including those of earlier runs: .csv or .jsonl.",
-        metavar="FILE",
-        rich_help_panel=_RUN,
-    ),
+    _run(help="Write every item to FILE at the end, including those of earlier runs: .csv or .jsonl.", metavar="FILE"),
 ]
 
 
@@ -56,81 +50,50 @@ def ingest(
     ] = None,
     manifest: Annotated[
         list[Path] | None,
-        typer.Option(
+        _list(
             help="A list with any name: one URL or path per line, .jsonl, or .csv with a header. May be repeated.",
             metavar="FILE",
-            rich_help_panel=_WHAT,
         ),
     ] = None,
-    form: Annotated[
-        Literal["lines", "jsonl", "json", "csv"],
-        typer.Option("--format", help="Of a list on standard input.", rich_help_panel=_WHAT),
-    ] = "lines",
+    form: Annotated[Literal["lines", "jsonl", "json", "csv"], _list("--format", help="Of a list on standard input.")] = "lines",
     null: Annotated[
-        bool,
-        typer.Option(
-            "--null", "-z", help="Names in plain lists end with NUL, as 'find -print0' writes them.", rich_help_panel=_WHAT
-        ),
+        bool, _list("--null", "-z", help="Names in plain lists end with NUL, as 'find -print0' writes them.")
     ] = False,
     encoding: Annotated[
         str | None,
-        typer.Option(
-            help="Of lists that are not UTF-8 and have no byte order mark: cp1252, latin-1.",
-            metavar="NAME",
-            show_default=False,
-            rich_help_panel=_WHAT,
+        _list(
+            help="Of lists that are not UTF-8 and have no byte order mark: cp1252, latin-1.", metavar="NAME", show_default=False
         ),
     ] = None,
     allow_private: Annotated[
-        bool,
-        typer.Option(
-            "--allow-private", help="Allow file:// and addresses of private networks in lists too.", rich_help_panel=_WHAT
-        ),
+        bool, _list("--allow-private", help="Allow file:// and addresses of private networks in lists too.")
     ] = False,
-    glob: Annotated[
-        str | None,
-        typer.Option(help="Pattern for names of files in folders, instead of media suffixes.", rich_help_panel=_WHAT),
-    ] = None,
+    glob: Annotated[str | None, _list(help="Pattern for names of files in folders, instead of media suffixes.")] = None,
     dedup: Annotated[
         Literal["key", "content", "none"],
-        typer.Option(
-            help="What is ingested once: sources that are named twice; files with the same bytes (reads all); nothing.",
-            rich_help_panel=_WHAT,
-        ),
+        _list(help="What is ingested once: sources that are named twice; files with the same bytes (reads all); nothing."),
     ] = "key",
     on_bad_line: Annotated[
-        Literal["stop", "skip"],
-        typer.Option(help="If a line or file is bad: start nothing, or skip it.", rich_help_panel=_WHAT),
+        Literal["stop", "skip"], _list(help="If a line or file is bad: start nothing, or skip it.")
     ] = "stop",
     policy: Policy = None,
     test: Test = False,
     timeout: Annotated[
-        float,
-        typer.Option(min=1, help="Seconds an asset may take from its last byte to being ready.", rich_help_panel=_ASSETS),
+        float, asset_option(min=1, help="Seconds an asset may take from its last byte to being ready.")
     ] = 21_600,
     journal: Annotated[
         Path | None,
-        typer.Option(
+        _run(
             help="Stores the progress, so that the same command continues it. Default: named after the sources, here.",
             metavar="FILE",
-            rich_help_panel=_RUN,
         ),
     ] = None,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Retry items that failed in an earlier run.", rich_help_panel=_RUN)
-    ] = False,
+    retry_failed: Annotated[bool, _run("--retry-failed", help="Retry items that failed in an earlier run.")] = False,
     report: Report = None,
-    concurrency: Annotated[
-        int, typer.Option(min=1, max=100, help="Files that are sent at the same time.", rich_help_panel=_RUN)
-    ] = 4,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Show what would be done, what it costs, and how long it takes.", rich_help_panel=_RUN),
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="JSON lines, the default if the output is not a terminal.", rich_help_panel=_SHOWN)
-    ] = False,
-    plain: Annotated[bool, typer.Option("--plain", help="A line for each item.", rich_help_panel=_SHOWN)] = False,
+    concurrency: Annotated[int, _run(min=1, max=100, help="Files that are sent at the same time.")] = 4,
+    dry_run: Annotated[bool, _run("--dry-run", help="Show what would be done, what it costs, and how long it takes.")] = False,
+    as_json: Annotated[bool, _shown("--json", help="JSON lines, the default if the output is not a terminal.")] = False,
+    plain: Annotated[bool, _shown("--plain", help="A line for each item.")] = False,
     base_url: BaseUrl = None,
     transport: TransportName = "aiohttp",
 ) -> None:
@@ -170,7 +133,7 @@ def ingest(
             on_event=reporter.event,
         )
         try:
-            code = anyio.run(_run, client, run, reporter)
+            code = anyio.run(run_to_end, client, run, reporter)
         finally:
             if report is not None:
                 count = write_report(report, book.entries(), base_url=client.base_url, problems=plan.problems)
@@ -210,41 +173,6 @@ def _skipped(plan: Plan) -> list[str]:
     if len(plan.problems) > MOST_LINES:
         lines.append(f"left out: {len(plan.problems) - MOST_LINES} more; --report has them")
     return lines
-
-
-async def _run(client: Mux, run: Ingest, reporter: Reporter) -> int:
-    """Run until the end or an interrupt; return the exit code."""
-    summary: IngestSummary | None = None
-    interrupts = 0
-
-    async def watch(signals: AsyncIterator[signal.Signals]) -> None:
-        nonlocal interrupts
-        async for _ in signals:
-            interrupts += 1
-            if interrupts > 1:
-                tasks.cancel_scope.cancel()
-            else:
-                run.stop()
-                reporter.note("finishing what was begun; press Ctrl-C again to stop at once")
-
-    async def draw() -> None:
-        while True:
-            await anyio.sleep(_FRAME)
-            reporter.tick()
-
-    with open_interrupts() as signals:
-        reporter.begin()
-        try:
-            async with client, anyio.create_task_group() as tasks:
-                tasks.start_soon(watch, signals)
-                tasks.start_soon(draw)
-                summary = await run.run()
-                tasks.cancel_scope.cancel()
-        finally:
-            reporter.end(summary)
-    if interrupts:
-        return STOPPED
-    return 0 if summary is not None and summary.is_complete else FAILED
 
 
 def _show_plan(plan: Plan, place: Path, base_url: str | None, transport: str, *, retry_failed: bool) -> None:

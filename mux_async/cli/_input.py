@@ -1,12 +1,24 @@
-"""Reads standard input, which may be closed, a terminal, or a pipe in non-blocking mode."""
+"""Reads pairs of options, and standard input, which may be closed, a terminal, or a pipe in non-blocking mode."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO, TextIO, cast
+
+import typer
 
 from mux_async.errors import InvalidRequestError
 from mux_async.uploads._file_objects import READ_SIZE, FileObject
+
+
+def read_pairs(option: str, given: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield the pairs ``NAME=VALUE`` that were given with *option*. Raises `typer.BadParameter`."""
+    for each in given:
+        name, equals, value = each.partition("=")
+        if not name or not equals:
+            raise typer.BadParameter(f"{option} takes NAME=VALUE, and {each!r} is not of that form")
+        yield name, value
 
 
 def standard_input() -> BinaryIO:

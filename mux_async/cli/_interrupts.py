@@ -1,4 +1,4 @@
-"""Ctrl-C as an async iterator. `anyio.open_signal_receiver` does not work on Windows with asyncio."""
+"""Ctrl-C as an async iterator, and runs that it stops. `anyio.open_signal_receiver` does not work on Windows with asyncio."""
 
 from __future__ import annotations
 
@@ -7,8 +7,86 @@ import signal
 from collections.abc import AsyncIterator, Generator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Protocol, TypeVar
 
 import anyio
+
+from mux_async import Mux
+from mux_async.cli._output import FAILED, STOPPED
+
+_FRAME = 0.2
+"""Seconds between two redraws of a live display."""
+
+
+class _Summary(Protocol):
+    @property
+    def is_complete(self) -> bool: ...
+
+
+S = TypeVar("S", bound=_Summary)
+S_co = TypeVar("S_co", bound=_Summary, covariant=True)
+S_contra = TypeVar("S_contra", bound=_Summary, contravariant=True)
+
+
+class StoppableRun(Protocol[S_co]):
+    """An `Ingest` or a `Bulk`."""
+
+    def stop(self) -> None: ...
+
+    async def run(self) -> S_co: ...
+
+
+class RunReporter(Protocol[S_contra]):
+    """Shows a run. Called on the event loop, so it must return at once."""
+
+    def begin(self) -> None: ...
+
+    def tick(self) -> None:
+        """Redraw; called a few times a second."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Show a message."""
+        ...
+
+    def end(self, summary: S_contra | None) -> None:
+        """Show the summary; ``None`` if the run was cancelled."""
+        ...
+
+
+async def run_to_end(client: Mux, run: StoppableRun[S], reporter: RunReporter[S]) -> int:
+    """Run until the end; an interrupt stops the run in order, a second one at once. Returns the exit code."""
+    summary: S | None = None
+    interrupts = 0
+
+    async def watch(signals: AsyncIterator[signal.Signals]) -> None:
+        nonlocal interrupts
+        async for _ in signals:
+            interrupts += 1
+            if interrupts > 1:
+                tasks.cancel_scope.cancel()
+            else:
+                run.stop()
+                reporter.note("finishing what was begun; press Ctrl-C again to stop at once")
+
+    async def draw() -> None:
+        while True:
+            await anyio.sleep(_FRAME)
+            reporter.tick()
+
+    with open_interrupts() as signals:
+        reporter.begin()
+        try:
+            async with client, anyio.create_task_group() as tasks:
+                tasks.start_soon(watch, signals)
+                tasks.start_soon(draw)
+                summary = await run.run()
+                tasks.cancel_scope.cancel()
+        finally:
+            reporter.end(summary)
+    if interrupts:
+        return STOPPED
+    return 0 if summary is not None and summary.is_complete else FAILED
 
 
 @contextmanager

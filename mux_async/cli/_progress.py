@@ -16,6 +16,7 @@ from typing import Literal, Protocol, TypeAlias
 import attrs
 
 from mux_async._text_encoding import legible_all
+from mux_async.cli._interrupts import RunReporter
 from mux_async.cli._output import counted, printable, size, span, stderr
 from mux_async.ingest import IngestEvent, IngestSummary, ItemFinished, ItemResult, Plan, RunsAdopted
 from mux_async.limits import LimitsSnapshot
@@ -79,24 +80,10 @@ class IngestJob:
         return lines
 
 
-class Reporter(Protocol):
-    """Shows an ingest. Called on the event loop, so it must return at once."""
-
-    def begin(self) -> None: ...
+class Reporter(RunReporter[IngestSummary], Protocol):
+    """Shows an ingest."""
 
     def event(self, event: IngestEvent) -> None: ...
-
-    def tick(self) -> None:
-        """Redraw; called a few times a second."""
-        ...
-
-    def note(self, text: str) -> None:
-        """Show a message."""
-        ...
-
-    def end(self, summary: IngestSummary | None) -> None:
-        """Show the summary; ``None`` if the run was cancelled."""
-        ...
 
 
 def summary_lines(summary: IngestSummary | None, job: IngestJob) -> list[str]:

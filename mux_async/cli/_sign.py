@@ -13,6 +13,7 @@ import typer
 from mux_async._config import DEFAULT_BASE_URL, check_base_url
 from mux_async._setting_text import read_variable
 from mux_async.cli._client import BaseUrl
+from mux_async.cli._input import read_pairs
 from mux_async.cli._output import stdout
 from mux_async.playback import Hosts, Kind, Playback, viewer_counts_url
 from mux_async.playback._parameters import KINDS, NAMES, parse_text
@@ -88,10 +89,7 @@ def _parameters(given: Sequence[str], kinds: Sequence[str]) -> dict[str, object]
     """Read ``NAME=VALUE``, numbers and booleans as such; a name that no kind has is refused."""
     has = {name for each in kinds for name in (_SPACE if each == "space" else NAMES.get(cast("Kind", each), ()))}
     params: dict[str, object] = {}
-    for each in given:
-        name, equals, value = each.partition("=")
-        if not equals:
-            raise typer.BadParameter(f"{each!r} is not of the form NAME=VALUE")
+    for name, value in read_pairs("--param", given):
         if name not in has:
             raise typer.BadParameter(
                 f"{name!r} is no parameter of {', '.join(kinds)}; there are {', '.join(sorted(has)) or 'none'}"

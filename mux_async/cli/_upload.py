@@ -12,7 +12,7 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from mux_async import Mux
-from mux_async.cli._client import BaseUrl, Policy, Test, TransportName, make_client
+from mux_async.cli._client import BaseUrl, Policy, Test, TransportName, asset_option, make_client
 from mux_async.cli._input import standard_input
 from mux_async.cli._output import complain, size, stderr, stdout
 from mux_async.cli._upload_state import StartedUpload, StateFile, state_path
@@ -51,16 +51,11 @@ def upload(
     ] = None,
     policy: Policy = None,
     test: Test = False,
-    title: Annotated[
-        str | None, typer.Option(help="Title of the asset. Default: the file's name.", rich_help_panel="How assets are made")
-    ] = None,
+    title: Annotated[str | None, asset_option(help="Title of the asset. Default: the file's name.")] = None,
     base_url: BaseUrl = None,
     transport: TransportName = "aiohttp",
     timeout: Annotated[
-        float,
-        typer.Option(
-            min=1, help="Seconds the asset may take from its last byte to being ready.", rich_help_panel="How assets are made"
-        ),
+        float, asset_option(min=1, help="Seconds the asset may take from its last byte to being ready.")
     ] = 21_600,
     valid: Annotated[
         int, typer.Option(min=60, max=604_800, help="Seconds the upload may take, its interruptions included.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,9 +14,10 @@ import attrs
 from mux_async._text_encoding import is_path, legible, legible_all, stripped
 from mux_async._tracebacks import hides_locals
 from mux_async._types import Secret
-from mux_async.errors import InvalidRequestError, MissingExtraError
+from mux_async.errors import InvalidRequestError
 from mux_async.ingest._asset_settings import MAX_LENGTHS
 from mux_async.ingest._signed_urls import without_signature, without_signature_before_v3
+from mux_async.uploads._remote import import_fsspec
 from mux_async.uploads._source import open_file
 
 FETCHED_SCHEMES = frozenset({"http", "https", "mux"})
@@ -251,10 +251,7 @@ def open_file_system(address: str) -> tuple[Any, str]:
 
     Raises `MissingExtraError` or `InvalidRequestError` if fsspec, or a library that it needs, is missing.
     """
-    try:
-        library: Any = importlib.import_module("fsspec.core")  # it has no types
-    except ImportError:
-        raise MissingExtraError(f"reading {address.partition('://')[0]}:// files", "fsspec", "fsspec") from None
+    library = import_fsspec(address)
     try:
         system, place = library.url_to_fs(address)
     except (ImportError, ValueError, OSError) as error:

@@ -7,7 +7,7 @@ from mux_async._time_spans import TimeSpan
 from mux_async.signing._cache import TokenCache
 from mux_async.signing._claims import TOKEN_NAMES, CountsOf, SpaceRole, TokenRequest
 from mux_async.signing._keys import PrivateKey, PublicKey
-from mux_async.signing._signer import KeyIdIn, Signer
+from mux_async.signing._signer import KeyIdIn, Signer, SignOptions
 from mux_async.signing._verify import Reason, TokenRefusedError, VerifiedToken, verify
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "PrivateKey",
     "PublicKey",
     "Reason",
+    "SignOptions",
     "Signer",
     "SpaceRole",
     "TimeSpan",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypedDict, cast, overload
 
 import anyio.to_thread
 import orjson
@@ -45,12 +45,21 @@ from mux_async.signing._keys import PrivateKey, from_environment, read_file, rea
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+    from typing_extensions import Unpack
 
 KeyIdIn: TypeAlias = Literal["both", "header", "payload"]
 _FEW: Final = 4
 """Up to this many signatures are made in the event loop, which takes about a millisecond."""
 _CHUNK: Final = 64
 """Signatures per job of a worker thread; cancellation takes effect between jobs."""
+
+
+class SignOptions(TypedDict, total=False):
+    """Further arguments of `Signer.sign`."""
+
+    expires_in: TimeSpan
+    playback_restriction_id: str | None
+    extra_claims: Mapping[str, object] | None
 
 
 def _base64url(data: bytes) -> bytes:
@@ -142,59 +151,22 @@ class Signer:
 
     @overload
     def sign(
-        self,
-        playback_id: str,
-        kind: Literal["video"] = "video",
-        *,
-        params: VideoParams = ...,
-        expires_in: TimeSpan = ...,
-        playback_restriction_id: str | None = ...,
-        extra_claims: Mapping[str, object] | None = ...,
+        self, playback_id: str, kind: Literal["video"] = "video", *, params: VideoParams = ..., **options: Unpack[SignOptions]
     ) -> str: ...
     @overload
     def sign(
-        self,
-        playback_id: str,
-        kind: Literal["thumbnail"],
-        *,
-        params: ThumbnailParams = ...,
-        expires_in: TimeSpan = ...,
-        playback_restriction_id: str | None = ...,
-        extra_claims: Mapping[str, object] | None = ...,
+        self, playback_id: str, kind: Literal["thumbnail"], *, params: ThumbnailParams = ..., **options: Unpack[SignOptions]
     ) -> str: ...
     @overload
     def sign(
-        self,
-        playback_id: str,
-        kind: Literal["gif"],
-        *,
-        params: AnimatedParams = ...,
-        expires_in: TimeSpan = ...,
-        playback_restriction_id: str | None = ...,
-        extra_claims: Mapping[str, object] | None = ...,
+        self, playback_id: str, kind: Literal["gif"], *, params: AnimatedParams = ..., **options: Unpack[SignOptions]
     ) -> str: ...
     @overload
     def sign(
-        self,
-        playback_id: str,
-        kind: Literal["storyboard"],
-        *,
-        params: StoryboardParams = ...,
-        expires_in: TimeSpan = ...,
-        playback_restriction_id: str | None = ...,
-        extra_claims: Mapping[str, object] | None = ...,
+        self, playback_id: str, kind: Literal["storyboard"], *, params: StoryboardParams = ..., **options: Unpack[SignOptions]
     ) -> str: ...
     @overload
-    def sign(
-        self,
-        playback_id: str,
-        kind: Kind,
-        *,
-        params: NoParams = ...,
-        expires_in: TimeSpan = ...,
-        playback_restriction_id: str | None = ...,
-        extra_claims: Mapping[str, object] | None = ...,
-    ) -> str: ...
+    def sign(self, playback_id: str, kind: Kind, *, params: NoParams = ..., **options: Unpack[SignOptions]) -> str: ...
     def sign(
         self,
         playback_id: str,

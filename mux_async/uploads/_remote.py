@@ -74,10 +74,7 @@ class RemoteReader(Reader):
                 await anyio.to_thread.run_sync(self._file.close)
 
     def _open(self) -> None:
-        try:
-            core: Any = importlib.import_module("fsspec.core")  # it has no types
-        except ImportError:
-            raise MissingExtraError(f"uploading from {self._url.partition('://')[0]}://", "fsspec", "fsspec") from None
+        core = import_fsspec(self._url)
         try:
             self._system, self._path = core.url_to_fs(self._url)
             info: Mapping[str, Any] = self._system.info(self._path)
@@ -123,6 +120,14 @@ class RemoteReader(Reader):
         """Return *error* unless its text has the full address, which may hold a signature or a password."""
         text = str(error)
         return None if "://" in text or (self._path and self._path in text) else error
+
+
+def import_fsspec(address: str) -> Any:
+    """Return the module that opens *address*. Raises `MissingExtraError` if fsspec is not installed."""
+    try:
+        return importlib.import_module("fsspec.core")  # it has no types
+    except ImportError:
+        raise MissingExtraError(f"reading {address.partition('://')[0]}:// files", "fsspec", "fsspec") from None
 
 
 def version_of(info: Mapping[str, Any]) -> str | None:

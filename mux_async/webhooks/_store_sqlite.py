@@ -86,21 +86,13 @@ class SqliteEventStore:
 
     async def finish(self, event: EventKey) -> None:
         """See `EventStore.finish`."""
-
-        def transaction(connection: sqlite3.Connection) -> None:
-            connection.execute(
-                "INSERT OR REPLACE INTO mux_async_webhook_events_1 VALUES (?, NULL, ?)", (event.key, self._clock() + self._keep)
-            )
-
-        await self._run(transaction)
+        done = "INSERT OR REPLACE INTO mux_async_webhook_events_1 VALUES (?, NULL, ?)"
+        await self._run(lambda connection: connection.execute(done, (event.key, self._clock() + self._keep)))
 
     async def release(self, event: EventKey, token: str) -> None:
         """See `EventStore.release`."""
-
-        def transaction(connection: sqlite3.Connection) -> None:
-            connection.execute("DELETE FROM mux_async_webhook_events_1 WHERE key = ? AND token = ?", (event.key, token))
-
-        await self._run(transaction)
+        release = "DELETE FROM mux_async_webhook_events_1 WHERE key = ? AND token = ?"
+        await self._run(lambda connection: connection.execute(release, (event.key, token)))
 
     async def newest(self, subject: str) -> int | None:
         """See `EventStore.newest`."""

@@ -105,7 +105,7 @@ def test_key_file(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatc
     [
         (["-k", "videos"], "'videos' is none of video, thumbnail"),
         (["-p", "time=2"], "'time' is no parameter of video"),
-        (["-p", "time"], "not of the form NAME=VALUE"),
+        (["-p", "time"], "--param takes NAME=VALUE"),
         (["-p", "max_resolution=huge"], "max_resolution is 'huge'"),
         (["--expires", "soon"], "expires_in is 'soon'"),
         (["-k", "drm_license", "--url"], "no one address"),
