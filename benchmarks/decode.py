@@ -56,9 +56,7 @@ def construct(raw: dict[str, Any], read: Asset) -> Asset:
         meta=AssetMetadata(**raw["meta"]),
         playback_ids=[PlaybackId(**item) for item in raw["playback_ids"]],
         tracks=[Track(**item) for item in raw["tracks"]],
-        static_renditions=AssetStaticRenditions(
-            files=[StaticRendition(**item) for item in raw["static_renditions"]["files"]],
-        ),
+        static_renditions=AssetStaticRenditions(files=[StaticRendition(**item) for item in raw["static_renditions"]["files"]]),
         recording_times=read.recording_times,
     )
 

@@ -15,15 +15,7 @@ from mux_async._classify import RANK, delivery_of
 from mux_async._idempotency import search
 from mux_async._operation import Replay
 from mux_async._response import RawResponse
-from mux_async.errors import (
-    Attempt,
-    DeadlineExceededError,
-    Delivery,
-    MuxError,
-    ResponseError,
-    TransportError,
-    copied,
-)
+from mux_async.errors import Attempt, DeadlineExceededError, Delivery, MuxError, ResponseError, TransportError, copied
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -13,14 +13,7 @@ from typing import Any, Final
 
 import attrs
 
-from mux_async._checks import (
-    check_choice,
-    check_flag,
-    check_instance,
-    check_period,
-    check_whole,
-    explains_arguments,
-)
+from mux_async._checks import check_choice, check_flag, check_instance, check_period, check_whole, explains_arguments
 from mux_async._types import UNSET, Unset
 from mux_async.errors import ConfigurationError
 from mux_async.limits._wait_queue import PRIORITIES, Priority

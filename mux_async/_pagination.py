@@ -219,12 +219,7 @@ def _page_after(query: Mapping[str, object]) -> dict[str, object]:
 
 
 def next_query(
-    style: Pagination,
-    query: Mapping[str, object],
-    *,
-    received: int,
-    next_cursor: str | None,
-    total: int | None,
+    style: Pagination, query: Mapping[str, object], *, received: int, next_cursor: str | None, total: int | None
 ) -> Mapping[str, object] | None:
     """Decide what to ask for after a page.
 

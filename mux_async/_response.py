@@ -77,9 +77,7 @@ class Download:
     """
 
     def __init__(
-        self,
-        fetch: Callable[[], Awaitable[bytes]],
-        open_stream: Callable[[], AbstractAsyncContextManager[ByteStream]],
+        self, fetch: Callable[[], Awaitable[bytes]], open_stream: Callable[[], AbstractAsyncContextManager[ByteStream]]
     ) -> None:
         self._fetch = fetch
         self._open_stream = open_stream

@@ -109,14 +109,7 @@ class RetryPolicy:
 
 
 def decide(
-    outcome: Outcome,
-    *,
-    replay: Replay,
-    attempt: int,
-    max_attempts: int,
-    jitter: float,
-    policy: RetryPolicy,
-    is_limited: bool,
+    outcome: Outcome, *, replay: Replay, attempt: int, max_attempts: int, jitter: float, policy: RetryPolicy, is_limited: bool
 ) -> Decision:
     """Decide what follows a failed attempt.
 

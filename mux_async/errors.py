@@ -289,9 +289,7 @@ class TransportClosedError(TransportError):
 
     def __init__(self, transport: str) -> None:
         super().__init__(
-            f"the {transport!r} transport is closed; open a new client",
-            delivery=Delivery.NEVER_SENT,
-            phase=Phase.CONNECT,
+            f"the {transport!r} transport is closed; open a new client", delivery=Delivery.NEVER_SENT, phase=Phase.CONNECT
         )
 
 

@@ -11,15 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Literal, TypeAlias
 
-from mux_async.transport import (
-    ConnectError,
-    Delivery,
-    HttpRequest,
-    Phase,
-    TransportError,
-    TransportTimeoutError,
-    is_permanent,
-)
+from mux_async.transport import ConnectError, Delivery, HttpRequest, Phase, TransportError, TransportTimeoutError, is_permanent
 
 __all__ = ["Failure", "build_error", "failure_of", "is_safe_to_attach", "set_cause"]
 

@@ -183,10 +183,7 @@ class Writer:
             operation["parameters"] = parameters
         if their.body is not None:
             schema = self._named(their.body, file, f"{_camel(name)}Request")
-            operation["requestBody"] = {
-                "required": their.is_body_required,
-                "content": {"application/json": {"schema": schema}},
-            }
+            operation["requestBody"] = {"required": their.is_body_required, "content": {"application/json": {"schema": schema}}}
         status = next(iter(sorted(their.answers)), "200").replace("2XX", "200")
         kind, answer = their.answers.get(status, (None, None))
         response: Json = {"description": ""}

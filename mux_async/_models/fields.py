@@ -75,13 +75,7 @@ class Field:
     __slots__ = ("is_nullable", "is_optional", "keeps_null", "kind", "wire")
 
     def __init__(
-        self,
-        kind: Any,
-        wire: str = "",
-        *,
-        is_optional: bool = False,
-        is_nullable: bool = False,
-        keeps_null: bool = False,
+        self, kind: Any, wire: str = "", *, is_optional: bool = False, is_nullable: bool = False, keeps_null: bool = False
     ) -> None:
         self.kind = kind
         self.wire = wire
@@ -125,11 +119,7 @@ class FieldTable:
     __slots__ = ("fields", "finish", "optional", "required", "wires", "writers")
 
     def __init__(
-        self,
-        fields: Mapping[str, Any],
-        renamed: Mapping[str, str] = MappingProxyType({}),
-        *,
-        finish: Finish | None = None,
+        self, fields: Mapping[str, Any], renamed: Mapping[str, str] = MappingProxyType({}), *, finish: Finish | None = None
     ) -> None:
         self.fields: Mapping[str, Field] = {
             name: kind if isinstance(kind, Field) else Field(kind) for name, kind in fields.items()

@@ -79,22 +79,6 @@ class StructDecoder:
         finish: Called last, if given.
     """
 
-    __slots__ = (
-        "_extras",
-        "_rebuilds",
-        "_types",
-        "_watched",
-        "_watched_at",
-        "conversions",
-        "decode",
-        "finish",
-        "has_conversions",
-        "is_plain",
-        "lists",
-        "objects",
-        "table",
-    )
-
     def __init__(
         self,
         table: FieldTable,

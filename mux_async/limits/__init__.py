@@ -6,14 +6,7 @@ from mux_async._lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from mux_async._operation import Bucket
-    from mux_async.limits._events import (
-        LimitEvent,
-        LimitListener,
-        RequestDelayed,
-        RequestThrottled,
-        StoreLost,
-        StoreRestored,
-    )
+    from mux_async.limits._events import LimitEvent, LimitListener, RequestDelayed, RequestThrottled, StoreLost, StoreRestored
     from mux_async.limits._limits import Limits
     from mux_async.limits._retry_budget import RetrySettings
     from mux_async.limits._settings import BucketSettings, LimitScope, LimitSettings

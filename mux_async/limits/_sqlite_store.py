@@ -74,12 +74,7 @@ class SqliteLimitStore:
     """
 
     def __init__(
-        self,
-        path: Path,
-        account: str,
-        settings: LimitSettings,
-        clock: Callable[[], float],
-        timeout: float = CALL_TIMEOUT,
+        self, path: Path, account: str, settings: LimitSettings, clock: Callable[[], float], timeout: float = CALL_TIMEOUT
     ) -> None:
         self.name = f"sqlite:///{path}"
         self._account = account

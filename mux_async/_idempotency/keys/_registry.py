@@ -23,24 +23,19 @@ from mux_async._types import Secret
 
 logger = logging.getLogger(__name__)
 
+_LOST = "the shared store of idempotency keys does not answer (%s): other processes may use the same key"
+
 MEMORY_LEASE = 3600.0
 """Seconds that a caller in this process holds a key without renewing it. A caller that ends always releases it; this is for event loops
 that were stopped before that."""
 
 
 @attrs.frozen
-class KeyClaim:
-    """The result of a claim, and what is known of the key; see `KeyReply`.
+class KeyClaim(KeyReply):
+    """The result of a claim, and what is known of the key."""
 
-    *is_store_lost* says that the shared store did not answer, so that other processes may use the key.
-    """
-
-    is_mine: bool
-    first_age: float | None = None
-    last_age: float | None = None
-    is_acted: bool = False
-    made_id: str | None = None
     is_store_lost: bool = False
+    """Whether the shared store did not answer, so that other processes may use the key."""
 
 
 class KeyRegistry:
@@ -98,9 +93,7 @@ class KeyRegistry:
         try:
             reply = await self._ask(self._shared, name, KeyCommand("claim", token, LEASE))
         except KeyStoreLostError as error:
-            logger.warning(
-                "the shared store of idempotency keys does not answer (%s): other processes may use the same key", error
-            )
+            logger.warning(_LOST, error)
             return _held(local, is_store_lost=True)
         except BaseException:
             self._local.perform_now(name, KeyCommand("unknown", token))
@@ -135,9 +128,7 @@ class KeyRegistry:
         try:
             return (await self._ask(self._shared, name, command)).is_mine
         except KeyStoreLostError as error:
-            logger.warning(
-                "the shared store of idempotency keys does not answer (%s): other processes may use the same key", error
-            )
+            logger.warning(_LOST, error)
             return True
 
     async def _ask(self, store: KeyStore, name: str, command: KeyCommand) -> KeyReply:
