@@ -11,7 +11,7 @@ import pytest
 from mux_async.emulator.media import MediaWorker
 
 if TYPE_CHECKING:  # the library may not be there: then every module here is skipped, and says why
-    from tests.emulator.media.theatre import Theatre
+    from tests.emulator.media.serving import MediaClient
 
 
 @pytest.fixture(scope="session")
@@ -40,9 +40,9 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Generator[MediaWorker, N
 
 
 @pytest.fixture(scope="session")
-def theatre(worker: MediaWorker) -> Generator[Theatre, None, None]:
+def client(worker: MediaWorker) -> Generator[MediaClient, None, None]:
     """An emulator that shows real films, served on a socket."""
-    from tests.emulator.media.theatre import Theatre, playing
+    from tests.emulator.media.serving import MediaClient, serving
 
-    with playing(worker) as origin:
-        yield Theatre(origin)
+    with serving(worker) as origin:
+        yield MediaClient(origin)

@@ -1,4 +1,4 @@
-"""Small real films, made by the library that the emulator reads them with: moving pictures that differ from each other, and a tone."""
+"""Small real films, encoded by PyAV: a test pattern that changes with every frame, and a tone."""
 
 # PyAV leaves the parameter of Packet open in its own signatures.
 # pyright: reportUnknownMemberType=false
@@ -31,7 +31,7 @@ def make(
     gop: int = 30,
     pixels: str = "yuv420p",
 ) -> Path:
-    """Make a film. The name's ending says which kind; *size* ``None`` leaves the pictures out, *gop* is in frames."""
+    """Encode a film. The extension says the container; *size* ``None`` means audio only, *gop* is in frames."""
     options = {"movflags": "faststart"} if path.suffix in {".mp4", ".mov"} else {}
     with av.open(str(path), "w", options=options) as output:
         pictures = None if size is None else _pictures(output, VIDEO_CODECS[path.suffix], size, rate, gop, pixels)
@@ -79,7 +79,7 @@ def _generated(name: str, arguments: str, *filters: tuple[str, str]) -> Iterator
 
 
 def turned(source: Path, path: Path) -> Path:
-    """Copy an MP4 file and have it say that its pictures are to be shown a quarter turn clockwise (ISO 14496-12, section 8.3.2)."""
+    """Copy an MP4 file with a rotation of 90 degrees clockwise in its header (ISO 14496-12, section 8.3.2)."""
     content = bytearray(source.read_bytes())
     matrix = content.index(b"tkhd") + 4 + 40
     content[matrix : matrix + 36] = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)

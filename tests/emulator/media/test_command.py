@@ -1,4 +1,4 @@
-"""``mux-async emulate`` with real media, and with none."""
+"""``mux-async emulate`` with real media, and with generated ones."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import pytest
 pytest.importorskip("av", reason="real media need PyAV: pip install 'mux-async[media]'")
 
 from tests.cli.commands import run_here
-from tests.emulator.media.theatre import Theatre, playback, watch
+from tests.emulator.media.serving import MediaClient, decode, playback
 
 ROOT = Path(__file__).parents[3]
 
 
 @contextmanager
-def emulating(*options: str) -> Generator[tuple[Theatre, str], None, None]:
-    """Run the command; give a client of it, and what it printed when it started."""
+def emulating(*options: str) -> Generator[tuple[MediaClient, str], None, None]:
+    """Run the command. Yields a client of it, and what it printed when it started."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "transports")])}
     command = [sys.executable, "-m", "mux_async.cli", "emulate", "--port", "0", "--limits", "off", "--instant", "-q", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
@@ -32,7 +32,7 @@ def emulating(*options: str) -> Generator[tuple[Theatre, str], None, None]:
                 line = process.stdout.readline()
                 assert line, lines
                 lines.append(line)
-            yield Theatre(lines[0].split()[-1]), "".join(lines)
+            yield MediaClient(lines[0].split()[-1]), "".join(lines)
         finally:
             process.terminate()
             process.communicate(timeout=20)
@@ -40,14 +40,14 @@ def emulating(*options: str) -> Generator[tuple[Theatre, str], None, None]:
 
 @pytest.mark.proof
 def test_real(tmp_path: Path, inputs: Path) -> None:
-    """With the library, media are real without being asked for, and what was made of them outlives a restart with its state."""
+    """With PyAV installed, media are real by default, and still play after a restart with the same state file."""
     state = str(tmp_path / "state.db")
-    with emulating("--state", state) as (theatre, printed):
-        asset = theatre.upload(inputs / "film.mp4")
-        seen = watch(f"{theatre.origin}/{playback(asset)}.m3u8")
-        refused = theatre.upload(inputs / "text.mp4")
-    with emulating("--state", state) as (theatre, _):
-        again = watch(f"{theatre.origin}/{playback(asset)}.m3u8")
+    with emulating("--state", state) as (client, printed):
+        asset = client.upload(inputs / "film.mp4")
+        seen = decode(f"{client.origin}/{playback(asset)}.m3u8")
+        refused = client.upload(inputs / "text.mp4")
+    with emulating("--state", state) as (client, _):
+        again = decode(f"{client.origin}/{playback(asset)}.m3u8")
 
     assert "  media real\n" in printed
     assert seen == again
@@ -57,10 +57,10 @@ def test_real(tmp_path: Path, inputs: Path) -> None:
 @pytest.mark.proof
 def test_off(inputs: Path) -> None:
     """With ``--media off`` media are generated, whatever is uploaded."""
-    with emulating("--media", "off") as (theatre, printed):
-        asset = theatre.upload(inputs / "text.mp4")
-        playlist = theatre.text(f"/{playback(asset)}.m3u8")
-        picture = theatre.get(f"/{playback(asset)}/thumbnail.png?width=20").image()
+    with emulating("--media", "off") as (client, printed):
+        asset = client.upload(inputs / "text.mp4")
+        playlist = client.text(f"/{playback(asset)}.m3u8")
+        picture = client.get(f"/{playback(asset)}/thumbnail.png?width=20").image()
 
     assert "  media made up\n" in printed
     assert (asset["status"], playlist.count("#EXT-X-STREAM-INF")) == ("ready", 5)

@@ -1,4 +1,4 @@
-"""The media worker by itself: what it inspects, copies, stores, deletes and survives."""
+"""The media worker by itself: inspection, conversion, storage, and failures of its processes."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from mux_async.errors import MissingExtraError
 from mux_async.transport import HttpRequest
 from tests.emulator.harness import Account
 from tests.emulator.media.inputs import make
-from tests.emulator.media.theatre import PATIENCE, children, is_over, watch
+from tests.emulator.media.serving import TIMEOUT, decode, has_ended, worker_processes
 
 pytestmark = pytest.mark.proof
 
 
 @pytest.mark.parametrize("name", ["film.mp4", "film.webm", "tone.wav", "long.mp4"])
 def test_reading(inputs: Path, name: str) -> None:
-    """What is said of a file is what the library says of it."""
+    """The properties of a file are those that PyAV reads from it."""
     found = read(str(inputs / name)).describe()
     with av.open(str(inputs / name), "r") as container:
         video = next(iter(container.streams.video), None)
@@ -61,7 +61,7 @@ def test_reading(inputs: Path, name: str) -> None:
     ],
 )
 def test_oddities(tmp_path: Path, options: dict[str, Any], expected: dict[str, str]) -> None:
-    """What Mux would call non-standard is named as Mux names it (facts/BEHAVIOUR.md, section 4.2)."""
+    """Non-standard properties have the names that Mux gives them (facts/BEHAVIOUR.md, section 4.2)."""
     given: dict[str, Any] = {"seconds": 1.0, "size": (64, 36), "sound": False, **options}
     path = make(tmp_path / "odd.mp4", **given)
 
@@ -72,7 +72,7 @@ def test_oddities(tmp_path: Path, options: dict[str, Any], expected: dict[str, s
     "content", [b"", b"\x00" * 5000, b"RIFF\xff\xff\xff\xffWAVE", b"\x00\x00\x00\x18ftypmp42" + b"\xff" * 3000]
 )
 def test_rubbish(tmp_path: Path, content: bytes) -> None:
-    """Bytes that make no sense are no medium."""
+    """Malformed bytes are refused."""
     (tmp_path / "file").write_bytes(content)
 
     with pytest.raises(NotMediaError):
@@ -84,7 +84,7 @@ def test_rubbish(tmp_path: Path, content: bytes) -> None:
     ["ffconcat version 1.0\nfile film.mp4\n", "#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3,\nfilm.mp4\n#EXT-X-ENDLIST\n"],
 )
 def test_names_another(inputs: Path, content: str) -> None:
-    """A script or a playlist beside a film does not become that film: nothing that a file names is opened."""
+    """A script or a playlist does not open the files that it names."""
     path = inputs / ("list.m3u8" if content.startswith("#") else "list.ffconcat")
     path.write_text(content)
 
@@ -93,17 +93,17 @@ def test_names_another(inputs: Path, content: str) -> None:
 
 
 def frames_in(path: Path) -> bytes:
-    """All compressed pictures of a file."""
+    """All compressed frames of a file."""
     with av.open(str(path), "r") as container:
         return b"".join(bytes(packet) for packet in container.demux(container.streams.video[0]))
 
 
 def ingest(worker: MediaWorker, path: Path, asset_id: str, **changes: Any) -> MediaInfo | InputProblem | None:
-    return worker.ingest(IngestOrder(asset_id, path=path, **changes)).result(PATIENCE)
+    return worker.ingest(IngestOrder(asset_id, path=path, **changes)).result(TIMEOUT)
 
 
 def test_copied(worker: MediaWorker, inputs: Path) -> None:
-    """H.264 in MP4 is copied as it is, and encoded anew, smaller, when it is larger than the film may be."""
+    """H.264 in MP4 is copied as it is, or encoded again if it is larger than the limit."""
     ingest(worker, inputs / "film.mp4", "copied")
     ingest(worker, inputs / "film.mp4", "smaller", tallest=90)
     copied, smaller = worker.media_file("copied"), worker.media_file("smaller")
@@ -111,11 +111,11 @@ def test_copied(worker: MediaWorker, inputs: Path) -> None:
     assert smaller is not None
 
     assert frames_in(copied.path) == frames_in(inputs / "film.mp4")
-    assert (smaller.width, smaller.height) == watch(smaller.path).size == (160, 90)
+    assert (smaller.width, smaller.height) == decode(smaller.path).size == (160, 90)
 
 
 def test_segments(worker: MediaWorker, inputs: Path) -> None:
-    """A film's segments lie one behind the other, and fill the file; together they last as long as the film."""
+    """The segments of a media file are contiguous and fill the file; their durations add up to the film's."""
     ingest(worker, inputs / "long.mp4", "long")
     film = worker.media_file("long")
     assert film is not None
@@ -128,11 +128,11 @@ def test_segments(worker: MediaWorker, inputs: Path) -> None:
 
 
 def test_kept(tmp_path: Path, inputs: Path) -> None:
-    """Films, and what was made of them, outlive the worker; what an earlier one left half done does not."""
+    """Another worker finds the media files and images of an earlier one, and deletes its unfinished files."""
     order = Still("png", 1.0, 32, 18)
     with MediaWorker(tmp_path) as first:
         ingest(first, inputs / "film.mp4", "asset")
-        made = first.make("asset", order).result(PATIENCE)
+        made = first.make("asset", order).result(TIMEOUT)
         film = first.media_file("asset")
     (tmp_path / "work" / "half").write_bytes(b"half")
     with MediaWorker(tmp_path) as second:
@@ -145,7 +145,7 @@ def test_kept(tmp_path: Path, inputs: Path) -> None:
 
 
 def test_forgotten(worker: MediaWorker, inputs: Path) -> None:
-    """A film that was thrown away is not there any more, and its name is free for another."""
+    """A deleted media file does not exist any more, and another one can have the same asset id."""
     ingest(worker, inputs / "film.mp4", "asset")
     film = worker.media_file("asset")
     assert film is not None
@@ -154,28 +154,28 @@ def test_forgotten(worker: MediaWorker, inputs: Path) -> None:
     assert worker.media_file("asset") is None
     assert not film.path.exists()
     with pytest.raises(MediaBackendError):
-        worker.make("asset", Download("mp4")).result(PATIENCE)
+        worker.make("asset", Download("mp4")).result(TIMEOUT)
     assert isinstance(ingest(worker, inputs / "tone.wav", "asset"), MediaInfo)
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="processes are found in /proc")
 def test_killed(tmp_path: Path, inputs: Path) -> None:
-    """A process that died while it had nothing to do is replaced, and nobody notices."""
-    before = children()
+    """A process that died while it was idle is replaced, and the next job succeeds."""
+    before = worker_processes()
     with MediaWorker(tmp_path) as worker:
         ingest(worker, inputs / "film.mp4", "asset")
-        worker.make("asset", Still("png", 0.0, 16, 9)).result(PATIENCE)
-        ours = children() - before
+        worker.make("asset", Still("png", 0.0, 16, 9)).result(TIMEOUT)
+        ours = worker_processes() - before
         for process in ours:
             os.kill(process, signal.SIGKILL)
-        while not all(is_over(process) for process in ours):
+        while not all(has_ended(process) for process in ours):
             time.sleep(0.01)
 
-        assert worker.make("asset", Still("png", 1.0, 16, 9)).result(PATIENCE).exists()
+        assert worker.make("asset", Still("png", 1.0, 16, 9)).result(TIMEOUT).exists()
 
 
 def test_no_room(tmp_path: Path, inputs: Path) -> None:
-    """With less memory than the work needs, the input is refused and nothing else happens."""
+    """If a job needs more memory than the limit, the input is refused."""
     with MediaWorker(tmp_path, memory=100 * 1024**2) as worker:
         found = ingest(worker, inputs / "film.mp4", "asset")
 
@@ -184,20 +184,20 @@ def test_no_room(tmp_path: Path, inputs: Path) -> None:
 
 
 def test_closed(tmp_path: Path, inputs: Path) -> None:
-    """A closed worker ends at once, and what waited comes to nothing."""
+    """A closed worker ends at once, and cancels the jobs that wait."""
     worker = MediaWorker(tmp_path)
     futures = [worker.ingest(IngestOrder(f"asset {number}", path=inputs / "film.webm")) for number in range(3)]
     worker.close()
 
-    assert isinstance(futures[0].result(PATIENCE), InputProblem | MediaInfo)
+    assert isinstance(futures[0].result(TIMEOUT), InputProblem | MediaInfo)
     for future in futures[1:]:
         with pytest.raises(CancelledError):
-            future.result(PATIENCE)
-    assert worker.ingest(IngestOrder("late", path=inputs / "film.mp4")).exception(PATIENCE) is not None
+            future.result(TIMEOUT)
+    assert worker.ingest(IngestOrder("late", path=inputs / "film.mp4")).exception(TIMEOUT) is not None
 
 
 def test_without_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the library there is no worker, and a sentence that says what to install."""
+    """Without PyAV, a worker cannot be made, and the error says what to install."""
     monkeypatch.setitem(sys.modules, "av", None)
 
     assert not has_media()
@@ -207,7 +207,7 @@ def test_without_library(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.anyio
 async def test_in_process(worker: MediaWorker, inputs: Path) -> None:
-    """Without a socket it is the same: this SDK uploads, waits, and gets a picture of the film, on asyncio and trio."""
+    """The transport in process serves real media too: upload, wait, and get an image, on asyncio and trio."""
     emulator = Emulator(EmulatorSettings(limits=None, time_to_ready=0.0, media=worker, seed=str(os.urandom(8))))
     transport = EmulatorTransport(emulator)
     async with Mux(token_id="test-token", token_secret="test-secret", transport=transport) as mux:
@@ -226,14 +226,14 @@ async def test_in_process(worker: MediaWorker, inputs: Path) -> None:
 
 
 def test_reset(worker: MediaWorker, inputs: Path) -> None:
-    """After a reset the same ids are given out again, and name other films."""
+    """After a reset, the same ids are given out again, for other media."""
     account = Account(EmulatorSettings(limits=None, time_to_ready=0.0, media=worker, seed="reset"))
     found: list[tuple[str, float]] = []
     for name in ("film.mp4", "tone.wav"):
         upload = account.create_upload()
         assert account.put(upload["url"], (inputs / name).read_bytes()).status == 200
         asset = account.asset(account.upload(upload["id"])["asset_id"])
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while asset["status"] == "preparing" and time.monotonic() < deadline:
             time.sleep(0.02)
             account.pass_time(0.1)

@@ -1,4 +1,4 @@
-"""An emulator on a socket, in a thread of its own, and a client of it that waits: FFmpeg reads its URLs as any player would."""
+"""An emulator with real media behind a socket, and a blocking client of it. FFmpeg reads its URLs as a player would."""
 
 # PyAV leaves the parameter of Packet open in its own signatures.
 # pyright: reportUnknownMemberType=false
@@ -27,13 +27,13 @@ from mux_async.emulator.media import MediaWorker
 from mux_async.emulator.server import serve
 from tests.emulator.harness import Json, basic
 
-PATIENCE = 30.0
-"""Seconds that work may take on a busy machine."""
+TIMEOUT = 30.0
+"""Seconds that a job may take on a busy machine."""
 
 
 @contextmanager
-def playing(backend: MediaWorker, **changes: Any) -> Generator[str, None, None]:
-    """Serve an emulator while the block runs; give its origin."""
+def serving(backend: MediaWorker, **changes: Any) -> Generator[str, None, None]:
+    """Serve an emulator from a thread while the block runs. Yields its origin."""
     ready: Queue[tuple[str, anyio.Event, anyio.lowlevel.EventLoopToken]] = Queue()
 
     async def run() -> None:
@@ -45,53 +45,53 @@ def playing(backend: MediaWorker, **changes: Any) -> Generator[str, None, None]:
 
     thread = Thread(target=lambda: anyio.run(run))
     thread.start()
-    origin, over, token = ready.get(timeout=PATIENCE)
+    origin, over, token = ready.get(timeout=TIMEOUT)
     try:
         yield origin
     finally:
         anyio.from_thread.run_sync(over.set, token=token)
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT)
 
 
 @attrs.frozen
-class Answer:
-    """What came back."""
+class Reply:
+    """A response."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
 
     def images(self) -> list[av.VideoFrame]:
-        """Decode it as pictures."""
+        """Decode the body as images."""
         with av.open(io.BytesIO(self.body), "r") as container:
             return list(container.decode(container.streams.video[0]))
 
     def image(self) -> av.VideoFrame:
-        """Decode it as one picture."""
+        """Decode the body as one image."""
         (picture,) = self.images()
         return picture
 
 
 @attrs.frozen
-class Theatre:
-    """A client of an emulator."""
+class MediaClient:
+    """A blocking client of an emulator."""
 
     origin: str
 
-    def send(self, method: str, target: str, body: object = None, **headers: str) -> Answer:
+    def send(self, method: str, target: str, body: object = None, **headers: str) -> Reply:
         url = target if target.startswith("http") else self.origin + target
         content = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         request = Request(
             url, content, {"Authorization": basic(), "Content-Type": "application/json", **headers}, method=method
         )
         try:
-            with build_opener(ProxyHandler({})).open(request, timeout=PATIENCE) as response:
-                return Answer(response.status, dict(response.headers), response.read())
+            with build_opener(ProxyHandler({})).open(request, timeout=TIMEOUT) as response:
+                return Reply(response.status, dict(response.headers), response.read())
         except HTTPError as error:
             with error:
-                return Answer(error.code, dict(error.headers), error.read())
+                return Reply(error.code, dict(error.headers), error.read())
 
-    def get(self, target: str, **headers: str) -> Answer:
+    def get(self, target: str, **headers: str) -> Reply:
         return self.send("GET", target, **headers)
 
     def text(self, target: str) -> str:
@@ -105,8 +105,8 @@ class Theatre:
         return json.loads(answer.body)["data"] if answer.body else None
 
     def settled(self, asset_id: str) -> Json:
-        """Wait until an asset, and all that is made of it, is ready or errored."""
-        deadline = time.monotonic() + PATIENCE
+        """Wait until an asset, its static renditions and its master are ready or errored."""
+        deadline = time.monotonic() + TIMEOUT
         while time.monotonic() < deadline:
             asset: Json = self.data("GET", f"/video/v1/assets/{asset_id}")
             renditions = asset.get("static_renditions", {})
@@ -117,28 +117,28 @@ class Theatre:
         raise AssertionError(f"asset {asset_id} is still preparing")
 
     def upload(self, path: Path, **settings: Any) -> Json:
-        """Upload a file, and return the asset when all is done."""
+        """Upload a file, wait as `settled`, and return the asset."""
         settings = {"playback_policies": ["public"], **settings}
         upload = self.data("POST", "/video/v1/uploads", {"new_asset_settings": settings, "test": settings.pop("test", False)})
         assert self.send("PUT", upload["url"], path.read_bytes()).status == 200
         return self.settled(self.data("GET", f"/video/v1/uploads/{upload['id']}")["asset_id"])
 
     def create(self, url: str, **members: Any) -> Json:
-        """Create an asset of a URL, and return it when all is done."""
+        """Create an asset of a URL, wait as `settled`, and return it."""
         inputs = [{"url": url, **members.pop("entry", {})}]
         body = {"inputs": inputs, "playback_policies": ["public"], **members}
         return self.settled(self.data("POST", "/video/v1/assets", body)["id"])
 
 
 def playback(asset: Json) -> str:
-    """The playback id of an asset."""
+    """Return the first playback id of an asset."""
     found: str = asset["playback_ids"][0]["id"]
     return found
 
 
 @attrs.frozen
-class Seen:
-    """A film as FFmpeg read it: codecs, and for each how many frames, when the first began and when the last ended, in seconds."""
+class Decoded:
+    """A decoded file: the codec of each stream, its number of frames, and where they begin and end, in seconds."""
 
     codecs: tuple[str, ...]
     frames: tuple[int, ...]
@@ -147,8 +147,8 @@ class Seen:
     size: tuple[int, int] | None
 
 
-def watch(url: str | Path) -> Seen:
-    """Read a film from its beginning to its end, and decode all of it."""
+def decode(url: str | Path) -> Decoded:
+    """Read and decode all frames of a file or a URL."""
     with av.open(str(url), "r") as container:
         streams = [*container.streams.video, *container.streams.audio]
         counts, begins, ends = [0] * len(streams), [float("inf")] * len(streams), [0.0] * len(streams)
@@ -164,11 +164,11 @@ def watch(url: str | Path) -> Seen:
         video = next(iter(container.streams.video), None)
         size = None if video is None else (video.codec_context.width, video.codec_context.height)
         names = tuple(stream.codec_context.name for stream in streams)
-    return Seen(names, tuple(counts), tuple(begins), tuple(ends), size)
+    return Decoded(names, tuple(counts), tuple(begins), tuple(ends), size)
 
 
-def children() -> set[int]:
-    """The processes that this one started and that do FFmpeg's work."""
+def worker_processes() -> set[int]:
+    """Return the ids of the worker processes that this process started."""
     found: set[int] = set()
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -181,6 +181,6 @@ def children() -> set[int]:
     return found
 
 
-def is_over(process: int) -> bool:
-    """Whether a process has ended, and waits for its parent to notice."""
+def has_ended(process: int) -> bool:
+    """Whether a process has ended; its parent may not have waited for it yet."""
     return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
