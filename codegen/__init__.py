@@ -4,3 +4,22 @@
 corrects and annotates it, `_reading` turns it into the values of `_api`, which say what Python needs to know, `_models`, `_resources` and
 `_events` write those down, `_output` formats and stores or compares.
 """
+
+from pathlib import Path
+
+from codegen._facts import FACTS, SCHEMAS, GeneratorError, Json, load
+from codegen._overlays import OVERLAYS, correct
+from codegen._overlays import load as load_overlays
+
+__all__ = ["FACTS", "OVERLAYS", "SCHEMAS", "GeneratorError", "Json", "corrected_facts"]
+
+
+def corrected_facts(facts: Path = FACTS, overlays: Path = OVERLAYS) -> Json:
+    """Return Mux's description of the API as one OpenAPI document, with our corrections.
+
+    Raises:
+        GeneratorError: Facts and overlays do not fit together.
+    """
+    document = load(facts)
+    correct(document, load_overlays(overlays).corrections)
+    return document

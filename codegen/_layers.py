@@ -8,7 +8,6 @@ Nothing is overwritten. An operation, a schema or an event that two layers have 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
@@ -142,4 +141,4 @@ def _with_plain_references(node: Any) -> Any:
         section, _, name = pointer.rpartition("/")
         if section in {"components/schemas", "schemas"} and (not file or file.endswith(".json")):
             return SCHEMAS + name
-    return copy.copy(node)
+    return node  # text, a number or None

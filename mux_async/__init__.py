@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from mux_async._config import AccessToken
     from mux_async._idempotency.key import IdempotencyKey
     from mux_async._models.cattrs_converter import converter
+    from mux_async._models.model import Model
     from mux_async._options import CallOptions, use_priority
     from mux_async._pagination import Page, Paginator
     from mux_async._response import ByteStream, Download, RawResponse
@@ -97,6 +98,7 @@ __all__ = [
     "MissingCredentialsError",
     "MissingExtraError",
     "MisspeltArgumentWarning",
+    "Model",
     "Mux",
     "MuxError",
     "MuxWarning",
@@ -144,6 +146,7 @@ if not TYPE_CHECKING:  # a type checker would believe in every misspelt name
             "_client": ["Mux"],
             "_config": ["AccessToken"],
             "_models.cattrs_converter": ["converter"],
+            "_models.model": ["Model"],
             "_idempotency.key": ["IdempotencyKey"],
             "_options": ["CallOptions", "use_priority"],
             "_pagination": ["Page", "Paginator"],

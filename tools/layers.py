@@ -13,7 +13,7 @@ from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from typing import Final
 
-from tools._sources import ROOT, modules
+from tools.sources import ROOT, modules
 
 LAYERS: Final[Mapping[str, tuple[str, ...]]] = {
     "Foundations": (

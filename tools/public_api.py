@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 
 import attrs
 
-from tools._sources import ROOT, modules
+from tools.sources import ROOT, modules
 
 LISTING: Final = ROOT / "docs" / "api.txt"
 GENERATED: Final = ("mux_async.models", "mux_async.params", "mux_async.resources", "mux_async.webhooks.events")

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from tools._sources import ROOT, modules
 from tools.layers import LAYERS, PAGE, circle, import_graph, imported, layer_of, page_with_picture
+from tools.sources import ROOT, modules
 
 ORDER = list(LAYERS)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 
-from tools._sources import modules
 from tools.public_api import LISTING, defines_names, exported, find, is_public, listing
+from tools.sources import modules
 
 
 def test_listing_is_up_to_date() -> None:

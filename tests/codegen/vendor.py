@@ -14,9 +14,8 @@ from typing import Any, cast
 
 import attrs
 
-from codegen import _facts, _layers
-from codegen._facts import SCHEMAS, Json
-from codegen.refresh._compare import Change, Kind
+from codegen import FACTS, SCHEMAS, Json, _facts, _layers
+from codegen.refresh import Change, Kind
 
 PROSE = "Lorem vendor prose, which must not get anywhere."
 Seed = tuple[Change, Kind, str]
@@ -40,7 +39,7 @@ class Style:
 
 def stated_facts(folder: Path) -> Path:
     """Copy the facts, with everything in them stated, so that nothing is left to confirm."""
-    target = Path(shutil.copytree(_facts.FACTS, folder / "facts"))
+    target = Path(shutil.copytree(FACTS, folder / "facts"))
     for path in target.glob("*.json"):
         rewrite(path, _stated)
     return target

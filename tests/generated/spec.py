@@ -14,18 +14,16 @@ from typing import Any, TypeGuard, cast
 
 import attrs
 
-from codegen import _facts, _overlays
-from mux_async._models.model import Model
+from codegen import SCHEMAS, Json, corrected_facts
+from mux_async import Model
+from mux_async._models.model import table_of
 
-Json = dict[str, Any]
-REF = "#/components/schemas/"
+REF = SCHEMAS
 
 
 @cache
 def document() -> Json:
-    found = _facts.load()
-    _overlays.correct(found, _overlays.load().corrections)
-    return found
+    return corrected_facts()
 
 
 @cache
@@ -153,6 +151,19 @@ def _make_object(schema: Json, random: Random, *, is_answer: bool, depth: int) -
     if is_answer and random.random() < 0.5:
         made[f"new_field_{random.randrange(10)}"] = random.choice([None, 1, "x", [1], {"nested": {"id": None}}])
     return made
+
+
+def check_fields(model: type[Model], schema: Json) -> None:
+    """Compare the fields of a class, and the table that decoders use, with a schema."""
+    fields = {field.name: field for field in attrs.fields(model) if field.name != "extra"}
+    table = table_of(model)
+
+    assert list(table.fields) == list(fields)
+    assert list(table.wires) == list(schema["properties"])
+    assert {wire for wire, name in table.wires.items() if fields[name].default is attrs.NOTHING} == set(
+        schema.get("required", [])
+    )
+    assert table.required == {name for name, field in fields.items() if field.default is attrs.NOTHING}
 
 
 def check(value: object, raw: object, schema: Json, where: str = "$") -> None:

@@ -24,8 +24,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 import mux_async
 import mux_async.models
 import mux_async.webhooks.events
-from mux_async import RawResponse
-from mux_async._models.model import Model
+from mux_async import Model, RawResponse
 from mux_async.emulator import example_event
 from mux_async.errors import Attempt
 from mux_async.models import Asset, AssetMetadata, LiveStream, PlaybackId

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import pickle
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -11,8 +12,7 @@ from typing import Any, cast
 import attrs
 import pytest
 
-from mux_async._models.serialization import to_wire
-from mux_async._types import UNSET, Secret
+from mux_async import UNSET, LimitSettings, Mux, Secret
 from mux_async.errors import InvalidRequestError
 from mux_async.models import (
     Annotation,
@@ -31,6 +31,7 @@ from mux_async.models import (
     UsageExport,
     VideoView,
 )
+from mux_async.testing import FakeTransport, respond
 
 ASSET: dict[str, Any] = {
     "id": "a1",
@@ -282,11 +283,27 @@ class Colour(Enum):
     RED = "red"
 
 
-def test_to_wire() -> None:
+def sent(body: Any) -> object:
+    """Return the JSON of a request with *body*; nothing is sent if an error is raised."""
+    transport = FakeTransport(lambda _request: respond(json={}))
+
+    async def send() -> None:
+        mux = Mux(token_id="id", token_secret="secret", transport=transport, limits=LimitSettings(enabled=False))
+        await mux.request("POST", "/x", body=body)
+
+    try:
+        asyncio.run(send())
+    except InvalidRequestError:
+        assert not transport.requests
+        raise
+    return transport.requests[0].json
+
+
+def test_arguments() -> None:
     """Arguments of every allowed kind become JSON."""
     moment = datetime(2020, 6, 17, 4, 8, 45, 900000, tzinfo=UTC)
 
-    assert to_wire(
+    assert sent(
         {
             "none": None,
             "unset": UNSET,
@@ -319,26 +336,26 @@ LOOP.append(LOOP)
 @pytest.mark.parametrize(
     ("value", "where", "what"),
     [
-        ({"a": [1, float("nan")]}, "body.a[1]", "nan"),
-        ({"a": float("-inf")}, "body.a", "inf"),
-        ({"a": {1, 2}}, "body.a", "set"),
-        ({"a": b"x"}, "body.a", "bytes"),
-        ({"a": bytearray(b"x")}, "body.a", "bytes"),
-        ({"a": object()}, "body.a", "object"),
-        ({"a": 2**64}, "body.a", "larger"),
-        ({"a": "\ud800"}, "body.a", "surrogate"),
-        ({"a": {1: 2}}, "body.a", "key 1"),
-        ({"a": datetime(2020, 1, 1)}, "body.a", "time zone"),  # noqa: DTZ001 - what is tested
-        (AssetMetadata(title=cast("Any", object())), "body.title", "object"),
-        (AssetOptions(inputs=[InputSettings(start_time=float("inf"))]), "body.inputs[0].start_time", "inf"),
-        ({"a": (part for part in "ab")}, "body.a", "generator"),
-        (LOOP, "body", "itself"),
+        ({"a": [1, float("nan")]}, "a[1]", "nan"),
+        ({"a": float("-inf")}, "a", "inf"),
+        ({"a": {1, 2}}, "a", "set"),
+        ({"a": b"x"}, "a", "bytes"),
+        ({"a": bytearray(b"x")}, "a", "bytes"),
+        ({"a": object()}, "a", "object"),
+        ({"a": 2**64}, "a", "larger"),
+        ({"a": "\ud800"}, "a", "surrogate"),
+        ({"a": {1: 2}}, "a", "key 1"),
+        ({"a": datetime(2020, 1, 1)}, "a", "time zone"),  # noqa: DTZ001 - what is tested
+        (AssetMetadata(title=cast("Any", object())), "whole.title", "object"),
+        (AssetOptions(inputs=[InputSettings(start_time=float("inf"))]), "whole.inputs[0].start_time", "inf"),
+        ({"a": (part for part in "ab")}, "a", "generator"),
+        ({"a": LOOP}, "a", "itself"),
     ],
 )
 def test_refused(value: object, where: str, what: str) -> None:
     """What JSON cannot hold is refused with the place it stands at."""
     with pytest.raises(InvalidRequestError) as refused:
-        to_wire(value)
+        sent({"whole": value} if where.startswith("whole") else value)
 
     assert str(refused.value).startswith(f"{where} ")
     assert what in str(refused.value)

@@ -18,15 +18,13 @@ from uuid import uuid4
 import attrs
 import pytest
 
-from mux_async import LimitSettings, Mux, models, params
-from mux_async._models.model import Model
-from mux_async._operation import bucket_of, replay_of
-from mux_async._response import RawResponse
+from codegen import Json
+from mux_async import LimitSettings, Model, Mux, RawResponse, models, params
 from mux_async.models import AssetMetadata, InputSettings
 from mux_async.testing import FakeTransport, SentRequest, respond
 from mux_async.transport import HttpResponse
 from tests.generated import spec
-from tests.generated.spec import Json, Operation
+from tests.generated.spec import Operation
 
 OMITTED = {"video.web_inputs.create": {"id", "created_at", "status"}}
 """Body members that are sent as extra_body only; codegen/overlays/operations.toml says why."""
@@ -85,6 +83,16 @@ async def test_raw(operation: Operation) -> None:
     check_value(raw.value, operation, answer)
 
 
+REPLAY = {"GET": "safe", "PUT": "idempotent", "PATCH": "idempotent", "DELETE": "idempotent", "POST": "never"}
+
+
+def bucket_of(operation: Operation) -> str:
+    if operation.path.startswith("/data/v1"):
+        is_realtime = operation.path.startswith(("/data/v1/monitoring", "/data/v1/realtime"))
+        return "realtime-data" if is_realtime else "general-data"
+    return "post" if operation.verb == "POST" else "other"
+
+
 @each_operation
 def test_data(operation: Operation) -> None:
     """Bucket, replay class, pagination, host and deprecation of the constants are those of the facts."""
@@ -98,14 +106,14 @@ def test_data(operation: Operation) -> None:
     if operation.raw["x-rate-limit-bucket"] == "none":
         assert constant.bucket is None
     else:
-        assert constant.bucket is bucket_of(operation.verb, operation.path)
+        assert constant.bucket == bucket_of(operation)
     exceptions = {
         "video.uploads.create": "harmless",
         "video.live_streams.complete": "never",
         "video.web_inputs.launch": "never",
         "video.web_inputs.reload": "never",
     }
-    assert constant.replay == exceptions.get(operation.id, replay_of(operation.verb))
+    assert constant.replay == exceptions.get(operation.id, REPLAY[operation.verb])
     assert bool(constant.deprecated) == bool(operation.raw.get("deprecated") or operation.raw.get("x-legacy"))
 
 

@@ -1,4 +1,8 @@
-"""One reader of JSON: answers, pages, errors, webhooks and `Model.from_json` take the same texts, and none is lost for one bad value."""
+"""Decoding: JSON text to values, responses to results, and objects to the fields of a model.
+
+Responses, pages, errors, webhooks and `Model.from_json` take the same texts, and none is lost for one bad value. What the API's description
+does not say is decoded as a dictionary once, and as fast as everything else after that.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,19 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+import orjson
 import pytest
 
-from mux_async._models.json_reader import NotJsonError, loads
-from mux_async._models.response_decoder import BodyError, decoder
+from mux_async import UNSET
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList, optional
+from mux_async._models.json_reader import DECODE_ERRORS, NotJsonError, loads
+from mux_async._models.response_decoder import BodyError, decoder, dumps
+from mux_async._models.struct_decoder import StructDecoder, object_text
+from mux_async._models.times import SECONDS_TEXT
 from mux_async._operation import Bucket, Operation, Replay, Result
-from mux_async.models import Asset, ListAssetsResponse
+from mux_async.errors import InvalidRequestError
+from mux_async.models import Asset, AssetMetadata, ListAssetsResponse, Track
 from mux_async.webhooks import parse_event
 from mux_async.webhooks.events import AssetEvent, parse_event_text
 
@@ -281,3 +292,237 @@ def test_lists_that_are_right() -> None:
     )
     with pytest.raises(BodyError, match="a list belongs"):
         decoder(operation("envelope", "data_metrics:GetMetricTimeseriesDataResponse"))(b'{"data":{}}')
+
+
+# Results of operations
+
+
+def test_bytes() -> None:
+    """JSON goes out without spaces and comes back as it was."""
+    assert dumps({"a": [1, None, "é"]}) == '{"a":[1,null,"é"]}'.encode()
+    assert loads(b'{"a":[1,null]}') == {"a": [1, None]}
+    with pytest.raises(ValueError, match="not JSON"):
+        loads(b"{nonsense")
+
+
+def test_too_deep() -> None:
+    """A body that no server would read is refused before it is sent."""
+    value: Any = {}
+    for _ in range(400):
+        value = {"deeper": value}
+    with pytest.raises(InvalidRequestError, match="cannot be written as JSON"):
+        dumps(value)
+
+
+def test_decoders() -> None:
+    """Each kind of result is read as `Operation.result` says."""
+    asset = {"id": "a1"}
+    one, several = dumps({"data": asset}), dumps({"data": [asset], "next_cursor": "c"})
+
+    assert decoder(operation("data", "video_assets:Asset"))(one) == Asset.from_wire(asset)
+    assert decoder(operation("data", "video_assets:Track", is_list=True))(several) == [Track.from_wire(asset)]
+    for result in ("page", "envelope"):
+        page = decoder(operation(result, "video_assets:ListAssetsResponse"))(several)
+        assert isinstance(page, ListAssetsResponse)
+        assert page.data == [Asset.from_wire(asset)]
+        assert page.next_cursor == "c"
+    assert decoder(operation("none", None))(one) is None
+    assert decoder(operation("json", None))(b"[1]") == [1]
+
+
+RESULTS: list[tuple[Result, str, bool]] = [
+    ("data", "video_assets:Asset", False),
+    ("data", "video_assets:Asset", True),
+    ("page", "video_assets:ListAssetsResponse", False),
+]
+
+
+@pytest.mark.parametrize(("result", "model", "is_list"), RESULTS)
+@pytest.mark.parametrize("body", [b"null", b"[]", b'"text"', b"7", b" [{}]"])
+def test_not_an_object(result: Result, model: str, is_list: bool, body: bytes) -> None:
+    """An answer that is JSON and no object is refused with what it is."""
+    with pytest.raises(BodyError, match=r"^JSON of type \w+ where an object belongs$"):
+        decoder(operation(result, model, is_list=is_list))(body)
+
+
+@pytest.mark.parametrize(("result", "model", "is_list"), RESULTS)
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>",
+        b'{"data":{"id":"a"}',
+        b'{"data":{"id":"a"}} x',
+        b'{"data":{"id":"a",}}',
+        b'{"data":{"id":"\xff"}}',
+        b'{"data":[{"id":"\xff"}]}',
+        b'{"data":[{"id":"\\x"}]}',
+        b'{"data":{"id":nan}}',
+        b'{"data":[{"id":nan}]}',
+        b'{"data":{"meta":{"title":tru}}}',
+        b'{"data":{"a":[1,]}}',
+        b'{"data":"x","next_cursor":}',
+    ],
+)
+def test_not_json(result: Result, model: str, is_list: bool, body: bytes) -> None:
+    """What is no JSON anywhere in it is refused when it arrives, not when somebody looks; and nothing of it is in the error."""
+    with pytest.raises(BodyError, match=f"^a body of {len(body)} bytes that is not JSON$") as refused:
+        decoder(operation(result, model, is_list=is_list))(body)
+
+    assert refused.value.__cause__ is None
+
+
+def test_decoder_is_made_once() -> None:
+    """Two operations that read the same model share the code that does."""
+    assert decoder(operation("data", "video_assets:Asset")) is decoder(operation("data", "video_assets:Asset"))
+
+
+# Fields of a model
+
+
+def make_decoder() -> StructDecoder:
+    return StructDecoder(
+        FieldTable(
+            {
+                "id": str,
+                "made_at": SECONDS_TEXT,
+                "status": optional(("new", "old")),
+                "size": optional(NUMBER),
+                "inner": optional(Nested(AssetMetadata)),
+                "others": optional(NestedList(AssetMetadata)),
+                "class_": optional(str),
+            },
+            {"class_": "class"},
+        )
+    )
+
+
+USUAL: dict[str, Any] = {"id": "a", "made_at": "5", "status": "new", "size": 3, "inner": {"name": "x"}, "class": "c"}
+
+
+def read_struct(decoder: StructDecoder, raw: dict[str, Any]) -> tuple[dict[str, Any], dict[str, object], dict[str, object]]:
+    """Decode the text of *raw*: values by field, overrides, and unknown fields. Nested objects are decoded, to be compared."""
+    values, overrides, extra = decoder.settle(msgspec.structs.astuple(decoder.decode(orjson.dumps(raw))))
+    return dict(zip(decoder.table.fields, map(plain, values), strict=True)), overrides, extra
+
+
+def plain(value: Any) -> Any:
+    """Return *value* with the text in it decoded."""
+    if isinstance(value, str):
+        return value
+    return msgspec.json.decode(msgspec.json.encode(value))
+
+
+def take(decoder: StructDecoder, raw: dict[str, Any]) -> tuple[dict[str, Any], dict[str, object], dict[str, object]]:
+    values, overrides, extra = decoder.take(raw)
+    return dict(zip(decoder.table.fields, values, strict=True)), overrides, extra
+
+
+def test_usual() -> None:
+    """What the description of the API says is decoded at once: enums are the known strings themselves, and numbers keep their form."""
+    values, overrides, extra = read_struct(make_decoder(), USUAL)
+
+    assert (values["status"], values["size"], values["class_"], values["others"]) == ("new", 3, "c", None)
+    assert values["inner"] == {"name": "x"}
+    assert (extra, overrides) == ({}, {})
+    assert values["status"] is read_struct(make_decoder(), USUAL)[0]["status"]
+    assert type(read_struct(make_decoder(), {**USUAL, "size": 3.0})[0]["size"]) is float
+
+
+UNEXPECTED: list[dict[str, Any]] = [
+    {"hologram": {"depth": 3}},
+    {"status": "reticulating"},
+    {"status": None},
+    {"size": None},
+    {"size": "large"},
+    {"size": True},
+    {"inner": None},
+    {"inner": "text"},
+    {"inner": [{}]},
+    {"others": None},
+    {"others": [{"name": "y"}, None]},
+    {"others": [["z"]]},
+    {"others": {}},
+    {"id": None},
+    {"id": 7},
+    {"made_at": None},
+    {"made_at": {"seconds": 5}},
+    {"class": None, "class_": 1},
+]
+
+
+READ_LATER: list[Any] = ["text", [{}], None, [{"name": "y"}, None], [["z"]]]
+"""Values that stand where objects belong: the text of a nested object is checked when the object around it is read."""
+
+
+@pytest.mark.parametrize("odd", UNEXPECTED, ids=repr)
+def test_extended(odd: dict[str, Any]) -> None:
+    """A decoder refuses what it does not know. The one that replaces it decodes that, and what is usual, as a dictionary is read."""
+    raw = {**USUAL, **odd}
+    decoder = make_decoder()
+    if not odd.keys() & {"inner", "others"} or next(iter(odd.values())) not in READ_LATER:
+        with pytest.raises(DECODE_ERRORS):
+            decoder.decode(orjson.dumps(raw))
+
+    extended = decoder.extended(raw)
+
+    for one_of in (raw, USUAL, {"id": "a", "made_at": 1}):
+        assert read_struct(extended, one_of) == take(decoder, one_of)
+    assert extended.extended(raw) is extended
+    assert make_decoder().extended(USUAL).decode(orjson.dumps(USUAL)).id == "a"
+
+
+def test_missing() -> None:
+    """A required field that is missing reads None, with an override; so it is at once from then on, until it is there again."""
+    decoder = make_decoder()
+    with pytest.raises(DECODE_ERRORS):
+        decoder.decode(b'{"id":"a"}')
+    extended = decoder.extended({"id": "a"})
+
+    for values, overrides, extra in (
+        take(decoder, {"id": "a"}),
+        read_struct(extended, {"id": "a"}),
+        take(extended, {"id": "a"}),
+    ):
+        assert values["made_at"] is None
+        assert overrides == {"made_at": UNSET}
+        assert extra == {}
+    assert read_struct(extended, USUAL) == read_struct(decoder, USUAL)
+    assert extended.extended({"id": "a"}) is extended
+
+
+def test_rebuilds_end() -> None:
+    """An API that never says the same thing twice costs the slow way, and no more: neither memory nor decoders without end."""
+    decoders = [make_decoder()]
+    for number in range(100):
+        extended = decoders[-1].extended({**USUAL, f"new_{number}": 1})
+        if extended is not decoders[-1]:
+            decoders.append(extended)
+    many_at_once = make_decoder().extended({**USUAL, **{f"new_{number}": 1 for number in range(1000)}})
+
+    assert len(decoders) == 17
+    assert sum(read_struct(many_at_once, {**USUAL, f"new_{number}": 1})[2] != {} for number in range(64)) == 64
+    with pytest.raises(DECODE_ERRORS):
+        read_struct(many_at_once, {**USUAL, "new_999": 1})
+
+
+@pytest.mark.parametrize("name", ['"', "\\", "\n", "", "x" * 65, "é", "\x00"])
+def test_unlikely_names(name: str) -> None:
+    """Names that no API would use are read the slow way each time."""
+    decoder = make_decoder()
+
+    assert decoder.extended({**USUAL, name: 1}) is decoder
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"null", b"[]", b'"x"', b"{", b"{} x", b'{"a":\xff}', b'{"a":"\xff"}', b'{"a":"\\ud800"}']
+)
+def test_not_the_text_of_an_object(text: bytes) -> None:
+    """Text is held for later only once it is sure that it is a JSON object."""
+    with pytest.raises(DECODE_ERRORS):
+        object_text(text)
+
+
+def test_space_around() -> None:
+    """Of the text of an object nothing is held that does not belong to it."""
+    assert object_text(b' \r\n{"a": [1, 2]}\t') == b'{"a": [1, 2]}'
