@@ -12,7 +12,6 @@ import anyio.lowlevel
 import pytest
 
 from mux_async import LimitSettings, Mux, MuxError
-from mux_async._poller import PAGE_LIMIT
 from mux_async.emulator import (
     Emulator,
     EmulatorSettings,
@@ -23,13 +22,15 @@ from mux_async.emulator import (
     WebhookSettings,
     carrying,
 )
-from mux_async.emulator.live._encoders import PLAYABLE
 from mux_async.errors import BadRequestError, NotFoundError
 from mux_async.live import LiveEvent, LiveWatch
 from mux_async.models import LiveStream
 from mux_async.webhooks import WebhookRouter
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
+
+PLAYABLE = 2.0
+"""Seconds from the first media to a stream that is active, in the emulator."""
 
 BROADCAST = ["connected", "recording", "active", "ready", "disconnected", "idle", "live_stream_completed"]
 SEEN = ["connected", "active", "ready", "idle", "live_stream_completed"]
@@ -257,7 +258,7 @@ async def test_old_streams_of_a_large_account() -> None:
     emulator = Emulator(EmulatorSettings(limits=None), clock=lambda: 1.7e9 + anyio.current_time())
     async with client(emulator, LimitSettings(enabled=False)) as mux:
         old = await mux.video.live_streams.create()
-        for _ in range(8 * PAGE_LIMIT):
+        for _ in range(800):
             await mux.video.live_streams.create()
         watch = mux.live.watch()
         with anyio.move_on_after(30):

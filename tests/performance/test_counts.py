@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from mux_async.transport import Timeouts
 from tests.performance.counts import FIGURES, VERSION, instructions, measure
 
 pytestmark = [pytest.mark.proof, pytest.mark.asyncio]
@@ -32,15 +33,14 @@ async def test_figures() -> None:
 
 async def test_count_sees_our_code_only() -> None:
     """What is counted is code of the project, the same number every time, and a loop more is a larger number."""
-    from mux_async._checks import check_seconds
 
     async def once() -> None:
-        check_seconds("wait", 1.0)
+        Timeouts(connect=1.0)
         sorted(range(100), key=lambda n: -n)
 
     async def twice() -> None:
         await once()
-        check_seconds("wait", 1.0)
+        Timeouts(connect=1.0)
 
     first = await instructions(once)
 

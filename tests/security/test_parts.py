@@ -34,6 +34,7 @@ from mux_async.webhooks import (
     BodyTypeError,
     EventFormatError,
     EventStoreError,
+    RedisEventStore,
     SignatureError,
     WebhookRouter,
     parse_event,
@@ -41,7 +42,6 @@ from mux_async.webhooks import (
     unwrap,
     verify,
 )
-from mux_async.webhooks._store_redis import RedisEventStore
 from tests.security.canaries import CANARIES, TOKEN_ID, leaks, leaks_of
 from tests.signing import keys
 

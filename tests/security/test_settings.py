@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from mux_async import Mux, Secret
-from mux_async._config import load_credentials, tell_foreign_host
 from mux_async.errors import ConfigurationError, MissingCredentialsError
 from mux_async.signing import Signer
+from mux_async.testing import FakeTransport
 from mux_async.webhooks import sign, verify
 from tests.signing import keys
 
@@ -32,8 +35,7 @@ def test_foreign_host_of_the_environment(
     base_url: str, is_told: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Credentials that the environment sends elsewhere than to Mux are said in the log, once; a host in the program's own code is not."""
-    tell_foreign_host.cache_clear()
-    monkeypatch.setenv("MUX_BASE_URL", base_url)
+    monkeypatch.setenv("MUX_BASE_URL", f"{base_url}/{uuid4()}")  # each is said once in a process
 
     for _ in range(2):
         Mux(token_id="id", token_secret="secret")
@@ -58,6 +60,17 @@ WRAPPINGS: dict[str, Callable[[str], str]] = {
 }
 
 
+def authorization_of(**credentials: Any) -> str:
+    """Return the ``Authorization`` that a client sends."""
+    transport = FakeTransport()
+
+    async def call() -> None:
+        await Mux(transport=transport, **credentials).request("GET", "/x")
+
+    asyncio.run(call())
+    return transport.requests[0].headers["Authorization"]
+
+
 MAKERS: dict[str, Callable[[str], object]] = {
     "token_id": lambda value: Mux(token_id=value, token_secret="s"),
     "token_secret": lambda value: Mux(token_id="id", token_secret=value),
@@ -75,16 +88,15 @@ def test_wrapped_credentials(wrapping: str, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("MUX_WEBHOOK_SECRET", wrap("hook"))
     monkeypatch.setenv("MUX_SIGNING_KEY", wrap(keys.KEY_ID))
     monkeypatch.setenv("MUX_PRIVATE_KEY", wrap(keys.as_mux_shows_it()))
-    plain = load_credentials("id", "s3cr+t/=", None, {})
 
-    assert load_credentials(None, None, None).authorization == plain.authorization
+    assert authorization_of() == authorization_of(token_id="id", token_secret="s3cr+t/=")
     assert Mux().base_url == "http://127.0.0.1:1/x"
     verify(b"{}", {"Mux-Signature": sign(b"{}", "hook")})
     assert Signer.from_environment().key_id == keys.KEY_ID
     assert Signer(keys.KEY_ID, wrap(keys.pem().decode())).key_id == keys.KEY_ID
     monkeypatch.delenv("MUX_TOKEN_ID")
     monkeypatch.setenv("MUX_AUTHORIZATION_TOKEN", wrap("bearer"))
-    assert load_credentials(None, None, None).authorization.reveal() == "Bearer bearer"
+    assert authorization_of() == "Bearer bearer"
 
 
 @pytest.mark.parametrize("wrapping", WRAPPINGS)

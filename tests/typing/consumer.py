@@ -11,9 +11,7 @@ from typing import assert_type
 
 import attrs
 
-from mux_async import Mux, converter
-from mux_async._pagination import Page, Paginator
-from mux_async._response import Download, RawResponse
+from mux_async import Download, Mux, Page, Paginator, RawResponse, converter
 from mux_async.models import (
     AbridgedVideoView,
     Asset,

@@ -11,7 +11,6 @@ import anyio
 import pytest
 
 from mux_async import AssetErroredError, Mux, NotFoundError, UploadError
-from mux_async._poller import REMEMBERED
 from mux_async.models import Asset
 from mux_async.testing import FakeTransport, SentRequest, respond
 from mux_async.transport import HttpResponse
@@ -281,11 +280,11 @@ async def test_events_about_other_things() -> None:
 
 
 async def test_what_is_remembered_is_bounded() -> None:
-    """The oldest of many events is removed, so that memory is bounded; the newest is remembered."""
+    """256 events are remembered: the oldest of more is removed, so that memory is bounded."""
     async with connected() as (server, mux):
-        for number in range(REMEMBERED + 1):
+        for number in range(257):
             mux.webhook_received(event("video.asset.ready", **asset(f"a{number}", "ready")))
-        await mux.video.assets.wait_until_ready(f"a{REMEMBERED}")
+        await mux.video.assets.wait_until_ready("a256")
         assert server.asked == 0
         server.status["a0"] = "ready"
         await mux.video.assets.wait_until_ready("a0")
