@@ -1,6 +1,6 @@
 """The emulator: a function of a request and a time that returns a response and keeps state.
 
-Nothing here waits, opens a socket or reads another clock than the one given. A frontend (`EmulatorTransport`, `serve`) parses a
+Nothing here waits, opens a socket or reads a clock other than the given one. A frontend (`EmulatorTransport`, `serve`) parses a
 `Request`, begins an `Exchange`, feeds it the body as it arrives, and sends the `Reply`; `Emulator.handle` does the same in one step.
 Every call first runs the scheduled steps that are due (`Emulator.advance`).
 """
@@ -225,7 +225,7 @@ class Emulator:
         self._notify()
 
     def accept_robots_terms(self, environment: str | None = None) -> None:
-        """Accept the terms of Robots v1, which answers 403 until somebody does.
+        """Accept the terms of Robots v1, which answers 403 until then.
 
         Args:
             environment: Name of the environment; all of them when left out.

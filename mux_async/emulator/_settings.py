@@ -41,7 +41,7 @@ class Token:
         bearer: Accepted as ``Authorization: Bearer ...`` too; ``None`` for no bearer.
         permissions: Its permissions; whoami needs none.
         name: As whoami shows it.
-        priority: Which buckets of its environment its requests count against, where `RateRules.scope` tells priorities apart.
+        priority: Which buckets of its environment its requests count against, where `RateRules.scope` depends on priorities.
     """
 
     id: str

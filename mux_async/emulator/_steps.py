@@ -32,7 +32,7 @@ _RUNNERS: Mapping[str, Runner] = {
 
 
 def run(state: State, step: Step) -> None:
-    """Do what was planned; nothing, when what it was planned for is gone."""
+    """Run a step. It has no effect if its object is gone."""
     kind = step.name.partition(".")[0]
     environment = state.environment_by_id(step.environment)
     _RUNNERS[kind](state, environment, step.name, step.subject)

@@ -50,7 +50,7 @@ def _is_own(host: str, hosts: Collection[str]) -> bool:
 
 
 def _name(host: str) -> str | None:
-    """Return *host* without a port and in lower case; ``None`` where it is none."""
+    """Return *host* without a port and in lower case; ``None`` if it is not a host."""
     try:
         parts = urlsplit(f"//{host}")
         _ = parts.port

@@ -86,12 +86,12 @@ class LiveHandle:
         asked(self._perform, lambda state: _encoders.fail_target(state, *find_stream(state, stream), target_id, severity))
 
     def update_target(self, stream: str, target_id: str, **changes: str) -> None:
-        """Change the ``url``, ``stream_key`` or ``passthrough`` of a simulcast target: an event tells of it, and no operation does it."""
+        """Change the ``url``, ``stream_key`` or ``passthrough`` of a simulcast target: there is an event for it, and no operation."""
         asked(self._perform, lambda state: _encoders.update_target(state, *find_stream(state, stream), target_id, changes))
 
 
 class AssetHandle:
-    """What Mux says about assets of its own accord. Every method raises `ValueError` when there is no such asset."""
+    """Events about assets that no request causes. Every method raises `ValueError` when there is no such asset."""
 
     def __init__(self, perform: Perform) -> None:
         self._perform = perform
@@ -114,15 +114,15 @@ class AssetHandle:
 
 
 class SpaceHandle:
-    """People who enter and leave spaces (legacy). Raises `ValueError` when there is no such space, or nobody of that name in it."""
+    """Participants of spaces (legacy). Raises `ValueError` when there is no such space, or no such participant in it."""
 
     def __init__(self, perform: Perform) -> None:
         self._perform = perform
 
     def join(self, space_id: str, participant: str) -> None:
-        """Let somebody in; the first makes the space active."""
+        """Let a participant join; the first makes the space active."""
         asked(self._perform, lambda state: _spaces.join(state, space_id, participant))
 
     def leave(self, space_id: str, participant: str) -> None:
-        """Let somebody out; the last leaves the space idle, and ends its broadcasts."""
+        """Let a participant leave; the last leaves the space idle, and ends its broadcasts."""
         asked(self._perform, lambda state: _spaces.leave(state, space_id, participant))

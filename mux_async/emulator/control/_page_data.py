@@ -58,7 +58,7 @@ def answer(
 @cache
 def _page() -> Response:
     content = files("mux_async.emulator.control").joinpath("page.html").read_bytes()
-    # What is shown was sent by clients: none of it may run, whatever it says. The page's own style and script may, by their hashes.
+    # The page shows texts from clients, none of which may run. Its own style and script may, by their hashes.
     own = (
         f"{name.decode()}-src 'sha256-{b64encode(sha256(inside).digest()).decode()}'" for name, inside in _OWN.findall(content)
     )

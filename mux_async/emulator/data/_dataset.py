@@ -84,7 +84,7 @@ class Dataset:
 
     @property
     def videos(self) -> tuple[Video, ...]:
-        """What there is to watch."""
+        """The videos that views may be of."""
         return (*self._library.own, *CATALOGUE)
 
     @property
@@ -104,7 +104,7 @@ class Dataset:
         return [view for view in self._between(start, end + MAX_SPAN) if view.view_start <= end]
 
     def find(self, id: str) -> View | None:
-        """Return the view of this id, if it has ended; ``None`` when there is none."""
+        """Return the view of this id, if it has ended; ``None`` if there is no such view."""
         for number in range(self._now // _HOUR, self._oldest // _HOUR - 1, -1):
             view = self._hour(number).by_id.get(id)
             if view is not None:
@@ -133,7 +133,7 @@ class Dataset:
         return hour
 
     def _viewer_slots(self, number: int) -> tuple[_ViewerSlot, ...]:
-        random = Random(f"{self._seed}/hour/{number}")  # noqa: S311 - made-up data, not secrets
+        random = Random(f"{self._seed}/hour/{number}")  # noqa: S311 - generated data, not secrets
         busy = _BY_HOUR[number % _DAY] * _DAY / sum(_BY_HOUR)
         count = round(VIEWS_PER_HOUR * busy * random.uniform(0.85, 1.15))
         ends = sorted(random.sample(range(number * _HOUR, (number + 1) * _HOUR), count))
@@ -145,7 +145,7 @@ class Dataset:
     def _outages(self, number: int) -> tuple[Outage, ...]:
         """Once a day, for two or three hours, one CDN fails; that is what incidents are about."""
         day = number // _DAY
-        random = Random(f"{self._seed}/trouble/{day}")  # noqa: S311 - made-up data, not secrets
+        random = Random(f"{self._seed}/trouble/{day}")  # noqa: S311 - generated data, not secrets
         cdn = random.choice([name for name, _ in CDNS if name is not None])
         first = day * _DAY + random.randrange(12, 21)
         return (Outage(cdn, first * _HOUR, (first + random.choice((2, 3))) * _HOUR),)

@@ -31,7 +31,7 @@ class DatasetCache:
         return dataset
 
     def routes(self, operations: Iterable[Operation]) -> tuple[Route, ...]:
-        """Return the operations as routes that look up their views here."""
+        """Return the operations as routes that take their views from here."""
         return tuple(Route(method, template, self._handler(handler)) for method, template, handler in operations)
 
     def _handler(self, handler: DataHandler) -> Handler:

@@ -1,4 +1,4 @@
-"""``/data/v1/dimensions`` and its deprecated twin ``/data/v1/filters``: the dimensions of views, and the values that occur."""
+"""``/data/v1/dimensions`` and the deprecated ``/data/v1/filters``: the dimensions of views, and the values that occur."""
 
 from __future__ import annotations
 

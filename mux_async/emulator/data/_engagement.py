@@ -17,7 +17,7 @@ from mux_async.emulator.state._ids import is_well_formed
 
 MIN_PARTS, MAX_PARTS = 10, 1000
 _HOTSPOTS = 20
-"""Parts that a video is cut into when looking for hotspots, if it is long enough."""
+"""Parts that a video is cut into to find hotspots, if it is long enough."""
 _DEFAULT_LIMIT = 5
 
 Subject = Callable[[DataRequest], Callable[[Video], bool]]
@@ -46,7 +46,7 @@ def _video(request: DataRequest) -> Callable[[Video], bool]:
 
 
 def _watched(request: DataRequest, subject: Subject) -> tuple[list[View], int]:
-    """Return the views of the video in the period, and its duration in milliseconds: 0 when nobody watched any of it."""
+    """Return the views of the video in the period, and its duration in milliseconds: 0 if no view watched any of it."""
     is_it = subject(request)
     views = [view for view in request.views(request.timeframe(), ()) if is_it(view.video)]
     durations = [view.video.video_duration or 0 for view in views]

@@ -25,7 +25,7 @@ from mux_async.emulator.state._state import State
 PREFIX = ("_emulator", "exports")
 """Where the files are."""
 VALID_FOR = 3600
-"""Seconds that an address is good for."""
+"""Seconds that a URL is valid."""
 _DAYS = RETENTION // DAY - 1
 """Days with a file: those that have all their views still."""
 _VERSION = 2

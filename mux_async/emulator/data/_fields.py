@@ -64,7 +64,7 @@ def _when_watched(value: object) -> Getter:
 
 
 def _only_if(flag: str) -> Getter:
-    """The error's id, if it is of the kind that *flag* tells."""
+    """The error's id, if the field *flag* is true."""
     happened = field(flag)
     return lambda view: view.outcome.error_type_id if happened(view) else None
 
@@ -160,4 +160,4 @@ ALWAYS_NULL = frozenset(
         "video_variant_id",
     }
 )
-"""Fields that no made-up view has."""
+"""Fields that no generated view has."""

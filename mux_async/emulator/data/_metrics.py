@@ -127,7 +127,7 @@ class Measured:
 
 
 def measure(metric: str, views: Sequence[View], measurement: Measurement | None = None) -> Measured:
-    """Combine the values that *views* have for a metric, and say how many have one."""
+    """Combine the values that *views* have for a metric, and count those that have one."""
     read = reader(metric)
     part = [view for view in views if read(view) is not None]
     watch_time = sum(view.watch_time for view in part)

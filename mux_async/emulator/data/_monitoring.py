@@ -1,4 +1,4 @@
-"""``/data/v1/monitoring`` and its deprecated twin ``/data/v1/realtime``: the views that are in progress.
+"""``/data/v1/monitoring`` and the deprecated ``/data/v1/realtime``: the views that are in progress.
 
 The other operations count views after they have ended. Points are five seconds apart (section 10 of facts/BEHAVIOUR.md). Percentages are
 shares of the views that began or ended within the minute before a point.
@@ -41,7 +41,7 @@ class _Moment:
 
 
 def _moment(views: Sequence[View], at: int) -> _Moment:
-    """Look at *views* at a time (epoch milliseconds)."""
+    """Return the state of *views* at a time (epoch milliseconds)."""
     going = [view for view in views if view.view_start <= at < view.view_end]
     starting = [view for view in going if at < view.view_start + view.startup.waited]
     watching = [view for view in going if at >= view.view_start + view.startup.waited]
@@ -76,14 +76,14 @@ _METRICS: Mapping[str, tuple[str, Callable[[_Moment], float | None]]] = {
         _share(lambda view: view.outcome.video_startup_failure),
     ),
 }
-"""Name for people, and the value at a moment; the deprecated twin lacks the last."""
+"""Name for people, and the value at a moment; the deprecated operations lack the last."""
 _HISTOGRAM = "video-startup-time"
 _LESS_IS_BETTER = frozenset(_METRICS) - {"current-concurrent-viewers", "current-average-bitrate"}
 
 
 @attrs.frozen
 class _Family:
-    """One of the twins: where it lives, and what it knows."""
+    """Monitoring or the deprecated real-time operations: path, and known metrics and dimensions."""
 
     path: str
     prefix: str
@@ -114,7 +114,7 @@ def _row(metric: str, value: str | None, views: Sequence[View], at: int) -> Json
 
 
 def _rows(metric: str, views: Sequence[View], dimension: str, at: int, order: str, *, descending: bool) -> list[Json]:
-    """Break down one moment; values that nobody shows at that time are left out."""
+    """Break down one moment; values without viewers at that time are left out."""
     rows = [_row(metric, value, part, at) for value, part in grouped(views, value_of(dimension)).items()]
     rows = [row for row in rows if row["metric_value"] is not None and any(row[name] for name in _SIGNS)]
     bad = 1 if metric in _LESS_IS_BETTER else -1

@@ -60,8 +60,8 @@ class Outage:
 
 @lru_cache(2048)
 def make_viewer(seed: str) -> Viewer:
-    """Make up a viewer, the same for the same *seed*."""
-    random = Random(seed)  # noqa: S311 - made-up data, not secrets
+    """Generate a viewer, the same for the same *seed*."""
+    random = Random(seed)  # noqa: S311 - generated data, not secrets
     (place,) = random.choices(LOCATIONS, [place.weight for place in LOCATIONS])
     (device,) = random.choices(DEVICES, [device.weight for device in DEVICES])
     plan, status, category = random.choice(PLANS)
@@ -90,12 +90,12 @@ def make_viewer(seed: str) -> Viewer:
 
 @lru_cache(8192)
 def make_view(seed: int, end: int, viewer: Viewer, video: Video, outages: tuple[Outage, ...]) -> View:
-    """Make up the view of *video* by *viewer* that ended at *end* (epoch milliseconds).
+    """Generate the view of *video* by *viewer* that ended at *end* (epoch milliseconds).
 
     The cache holds a week of views. It is shared by the emulators of a process, because programs that test against one often make another
     for each test.
     """
-    random = Random(seed)  # noqa: S311 - made-up data, not secrets
+    random = Random(seed)  # noqa: S311 - generated data, not secrets
     (cdn,) = random.choices([name for name, _ in CDNS], [share for _, share in CDNS])
     in_outage = any(outage.cdn == cdn and outage.start <= end < outage.end for outage in outages)
     error = _error(random, in_outage)

@@ -73,7 +73,7 @@ class PlayingInterval:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Startup:
-    """How it began. ``time_to_first_frame`` is ``None`` when nothing was ever shown."""
+    """The start of a view. ``time_to_first_frame`` is ``None`` if no frame was shown."""
 
     page_load_time: int | None
     player_startup_time: int | None
@@ -82,12 +82,12 @@ class Startup:
     aggregate_startup_time: int | None
     startup_score: float | None
     waited: int
-    """Milliseconds from the wish to play until playback, or until giving up."""
+    """Milliseconds from the request to play until playback, or until the viewer gave up."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class Playback:
-    """What was shown. All is zero, empty or ``None`` when nothing was."""
+    """What was played; zero, empty or ``None`` if nothing was."""
 
     view_playing_time: int = 0
     view_max_playhead_position: int = 0
@@ -119,7 +119,7 @@ class Playback:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Rebuffering:
-    """How often playback stood still, and when."""
+    """How often playback stalled, and when."""
 
     stalls: tuple[tuple[int, int], ...]
     """Start and end, epoch milliseconds."""
@@ -133,7 +133,7 @@ class Rebuffering:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Outcome:
-    """How it ended, and how good it was as a whole."""
+    """The end of a view, and its overall scores."""
 
     exit_before_video_start: bool
     video_startup_failure: bool
@@ -172,7 +172,7 @@ class Ads:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Delivery:
-    """How the media came."""
+    """The delivery of the media."""
 
     cdn: str | None
     video_cdn_trace: tuple[str, ...]
@@ -191,7 +191,7 @@ class View:
     record_id: str
     """The UUID that a single view shows as its id (facts/BEHAVIOUR.md, section 1.5)."""
     seed: int
-    """Of everything made up about it."""
+    """Everything generated about it depends on it."""
     session_id: str
     view_session_id: str | None
     player_instance_id: str

@@ -114,7 +114,7 @@ DEVICES = (
 
 @attrs.frozen
 class Title:
-    """A video of a made-up catalogue. ``seconds`` is ``None`` for a live channel; one without a title was reported without one."""
+    """A video of the generated catalogue. ``seconds`` is ``None`` for a live channel."""
 
     weight: int
     video_id: str

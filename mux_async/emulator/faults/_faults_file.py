@@ -59,7 +59,7 @@ _WORK_FAULT = _fault(["work"], work=choice(*get_args(Work)), id=STRING, nth=_NTH
 
 
 def read_faults(value: object) -> list[Fault]:
-    """Read faults of requests: one object, or a list. Raises `ValueError`: they are none; the message says which member is wrong."""
+    """Read faults of requests: one object, or a list. Raises `ValueError`: they are invalid; the message names the wrong member."""
     return _read(Fault, _FAULT, value)
 
 
@@ -69,7 +69,7 @@ def read_webhook_faults(value: object) -> list[WebhookFault]:
 
 
 def read_work_faults(value: object) -> list[WorkFault]:
-    """Read faults of what Mux works on, likewise."""
+    """Read faults of Mux's work, likewise."""
     return _read(WorkFault, _WORK_FAULT, value)
 
 

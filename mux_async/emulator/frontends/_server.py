@@ -80,8 +80,8 @@ async def serve(emulator: Emulator, host: str = "127.0.0.1", port: int = 0) -> A
 
 
 def _reachable(host: str) -> str:
-    """Return what a client on this machine puts into a URL; one cannot go to "every address"."""
-    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - told apart, not bound
+    """Return the host for URLs of clients on this machine: a wildcard address is not one."""
+    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
     return f"[{host}]" if ":" in host else host
 
 
@@ -139,7 +139,7 @@ class _HttpFrontend:
         except (web.RequestPayloadError, ConnectionError):
             return _abort(request)
         finally:
-            exchange.cut()  # nothing happens when it was finished
+            exchange.cut()  # no effect after `finish`
         if reply.response is not None:
             reply = attrs.evolve(reply, response=await settled(reply.response))
         if reply.delay:
@@ -172,7 +172,7 @@ async def _send(request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
 
 
 def _abort(request: web.BaseRequest) -> web.StreamResponse:
-    """Break the connection. aiohttp wants an answer all the same, and finds nowhere to send it."""
+    """Break the connection. aiohttp needs a response nevertheless, which is not sent."""
     if request.transport is not None:
         request.transport.abort()
     return web.Response(status=500)

@@ -70,7 +70,7 @@ class EmulatorTransport:
             await anyio.lowlevel.checkpoint()
             reply = exchange.finish()
         finally:
-            exchange.cut()  # nothing happens when it was finished
+            exchange.cut()  # no effect after `finish`
         if reply.response is not None:
             reply = attrs.evolve(reply, response=await settled(reply.response))
         await _wait(reply, request)
@@ -168,4 +168,4 @@ class _AnswerBody:
         await self._pieces.aclose()
 
 
-_transport_type: type[Transport] = EmulatorTransport  # it fits, or the type checkers say so
+_transport_type: type[Transport] = EmulatorTransport  # checked by the type checkers

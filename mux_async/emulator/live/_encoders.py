@@ -100,7 +100,7 @@ def _begin_asset(state: State, environment: Environment, stream: LiveStream) -> 
 
 
 def disconnect(state: State, environment: Environment, stream: LiveStream) -> None:
-    """Let the encoder drop out. The stream is idle when the reconnect window is over. Raises `ApiError` (412): there is no encoder."""
+    """Disconnect the encoder. The stream is idle when the reconnect window is over. Raises `ApiError` (412): there is no encoder."""
     if not stream.ingest.connected:
         raise failed("No encoder is connected to the live stream")
     _drop(state, environment, stream)
@@ -118,7 +118,7 @@ def _drop(state: State, environment: Environment, stream: LiveStream) -> None:
     if not ingest.connected:
         return
     ingest.connected, ingest.draining = False, False
-    ingest.session += 1  # what was planned for the connection comes too late
+    ingest.session += 1  # steps that were planned for the connection have no effect
     _stop_recording(state, _asset(environment, stream))
     live_event(state, environment, "disconnected", stream)
 
@@ -221,7 +221,7 @@ def _make_ready(state: State, environment: Environment, stream: LiveStream, asse
 def fail_target(
     state: State, environment: Environment, stream: LiveStream, target_id: str, severity: Literal["normal", "fatal"]
 ) -> None:
-    """Let a simulcast target fail. Raises `ApiError` (412): there is none of this id that is being sent to."""
+    """Let a simulcast target fail. Raises `ApiError` (412): there is no active one of this id."""
     for target in stream.simulcast_targets:
         if target.id == target_id and target.status in {"starting", "broadcasting"}:
             target.status, target.error_severity = "errored", severity
@@ -244,7 +244,7 @@ def update_target(
 
 
 def run_live_step(state: State, environment: Environment, name: str, subject: str) -> None:
-    """Do what was planned for a connection; nothing, when it is over."""
+    """Run a step that was planned for a connection. It has no effect if that has ended."""
     stream_id, _, session = subject.partition("/")
     stream = environment.live_streams.get(stream_id)
     if stream is None or str(stream.ingest.session) != session:

@@ -59,7 +59,7 @@ def join(state: State, space_id: str, participant: str) -> None:
 
 
 def leave(state: State, space_id: str, participant: str) -> None:
-    """Let somebody out. Raises `ApiError`: 404 without such a space, 400 when nobody of that name is inside."""
+    """Let a participant leave. Raises `ApiError`: 404 without such a space, 400 without such a participant."""
     environment, space = _find(state, space_id)
     if participant not in space.participants:
         raise invalid(f"the participant {participant} is not in the space")

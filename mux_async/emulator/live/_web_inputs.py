@@ -58,7 +58,7 @@ def _shut_down(state: State, environment: Environment, web_input: WebInput) -> N
 
 
 def run_web_input_step(state: State, environment: Environment, name: str, subject: str) -> None:
-    """Do what was planned for a launch; nothing, when it was shut down meanwhile."""
+    """Run a step that was planned for a launch. It has no effect if that was shut down."""
     web_input_id, _, session = subject.partition("/")
     web_input = environment.web_inputs.get(web_input_id)
     if web_input is None or str(web_input.session) != session:
@@ -68,7 +68,7 @@ def run_web_input_step(state: State, environment: Environment, name: str, subjec
         return
     stream = environment.live_streams.get(web_input.live_stream_id)
     if stream is None or stream.status == "disabled" or stream.ingest.connected:
-        web_input.status = "idle"  # there is nowhere to send the page to
+        web_input.status = "idle"  # no live stream takes the page
         return
     web_input.status = "streaming"
     _encoders.connect(state, environment, stream)

@@ -174,5 +174,5 @@ class MediaBackend(Protocol):
         ...
 
     def forget(self, asset_id: str, /) -> None:
-        """Throw away what belongs to an asset. What is being made of it comes to nothing."""
+        """Delete the files of an asset. Work in progress for it is discarded."""
         ...

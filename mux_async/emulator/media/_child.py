@@ -53,7 +53,7 @@ def make(job: Mapping[str, Any]) -> dict[str, Any]:
         "Animation": animation,
         "Download": remake,
     }
-    works[job["kind"]](job["film"], job["out"], job["order"])
+    works[job["kind"]](job["media_file"], job["out"], job["order"])
     return {"value": None}
 
 
@@ -72,7 +72,7 @@ def work(jobs: IO[bytes], answers: IO[bytes]) -> None:
 def _bind(memory: int) -> None:
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C goes to everybody at the terminal; the emulator ends this process itself
+    )  # Ctrl-C reaches all processes of the terminal; the emulator ends this one itself
     if hasattr(os, "nice"):
         os.nice(NICENESS)
     if sys.platform == "linux":

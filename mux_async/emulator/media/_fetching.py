@@ -32,7 +32,7 @@ def fetch(url: str, path: str, most: int) -> None:
     """Download an http or https URL into a file; redirects to other schemes are not followed.
 
     Raises:
-        FetchError: There is no answer, it is no success, breaks off, or is larger than *most* bytes.
+        FetchError: There is no response, or it is not successful, incomplete, or larger than *most* bytes.
     """
     opener = OpenerDirector()  # and not the usual one: it reads proxies from the environment, and opens files
     for handler in (HTTPHandler(), HTTPSHandler(), HTTPRedirectHandler(), HTTPErrorProcessor(), HTTPDefaultErrorHandler()):

@@ -24,7 +24,7 @@ class Chain:
         self._kind: object = None
 
     def push(self, frame: VideoFrame) -> Iterator[VideoFrame]:
-        """Feed a frame, and yield what is ready."""
+        """Feed a frame, and yield those that are ready."""
         kind = (frame.width, frame.height, frame.format.name)
         if self._graph is None or kind != self._kind:
             yield from self.finish()
@@ -33,7 +33,7 @@ class Chain:
         yield from pulled(self._graph)
 
     def finish(self) -> Iterator[VideoFrame]:
-        """Yield what is left."""
+        """Yield the remaining frames."""
         graph, self._graph = self._graph, None
         if graph is not None:
             graph.vpush(None)
@@ -48,7 +48,7 @@ class Chain:
 
 
 def pulled(graph: Graph) -> Iterator[VideoFrame]:
-    """Yield what a graph has ready."""
-    with suppress(BlockingIOError, EOFError):  # PyAV's are kinds of these
+    """Yield the frames that a graph has ready."""
+    with suppress(BlockingIOError, EOFError):  # PyAV's errors are subclasses of these
         while True:
             yield graph.vpull()

@@ -71,7 +71,7 @@ def _write(frame: VideoFrame, extension: str, out: str) -> None:
 
 
 def still(media_file: str, out: str, order: Mapping[str, Any]) -> None:
-    """Make one picture, as `mux_async.emulator.media._backend.Still` says."""
+    """Make an image, as `mux_async.emulator.media._backend.Still` describes it."""
     filters = [*TURNS[order["rotate"]]]
     filters += [(name, "") for name, wanted in (("hflip", order["flip_h"]), ("vflip", order["flip_v"])) if wanted]
     box = f"{order['width']}:{order['height']}"
@@ -90,7 +90,7 @@ def still(media_file: str, out: str, order: Mapping[str, Any]) -> None:
 
 
 def storyboard(media_file: str, out: str, order: Mapping[str, Any]) -> None:
-    """Make pictures in rows, as `mux_async.emulator.media._backend.Storyboard` says."""
+    """Make a storyboard, as `mux_async.emulator.media._backend.Storyboard` describes it."""
     times, columns = order["times"], order["columns"]
     small = Chain([("scale", f"{order['width']}:{order['height']}"), ("format", "rgb24")])
     rows = Chain([("tile", f"{columns}x{-(-len(times) // columns)}")])
@@ -105,7 +105,7 @@ def storyboard(media_file: str, out: str, order: Mapping[str, Any]) -> None:
 
 
 def animation(media_file: str, out: str, order: Mapping[str, Any]) -> None:
-    """Make a moving picture, as `mux_async.emulator.media._backend.Animation` says."""
+    """Make an animated image, as `mux_async.emulator.media._backend.Animation` describes it."""
     fps, end = order["fps"], order["start"] + order["duration"]
     with av.open(media_file) as container:
         video = container.streams.video[0]

@@ -101,7 +101,7 @@ class Inspection:
         return found
 
     def non_standard_reasons(self) -> dict[str, str]:
-        """Return why Mux would call it non-standard (facts/BEHAVIOUR.md, section 4.2); edit lists are not looked at."""
+        """Return why Mux would call it non-standard (facts/BEHAVIOUR.md, section 4.2); edit lists do not count."""
         found: dict[str, str] = {}
         if self.picture is not None:
             picture, rate = self.picture, self.picture.frame_rate
@@ -157,7 +157,7 @@ def read(path: str) -> Inspection:
     with opened(path) as container:
         video, other = main_streams(container)
         video, audio = None if first is None else video, None if audio is None else other
-        # What comes before 0 is there for decoders to warm up.
+        # Frames before 0 are there for decoders to start with.
         survey = _PacketStats(max(0.0, (container.start_time or 0) / av.time_base))
         for packet in _packets(container, video, audio):
             survey.add(packet)
@@ -184,12 +184,12 @@ def _first_frame(container: InputContainer, video: VideoStream) -> VideoFrame | 
 def _packets(container: InputContainer, *streams: VideoStream | AudioStream | None) -> Iterator[Packet[Any]]:
     try:
         yield from container.demux([stream for stream in streams if stream is not None])
-    except FFmpegError:  # it breaks off here; what came before counts
+    except FFmpegError:  # the file is damaged from here on; earlier packets count
         return
 
 
 class _PacketStats:
-    """What packets tell without being decoded."""
+    """Statistics of packets, which need no decoding."""
 
     def __init__(self, begin: float) -> None:
         self.begin = begin

@@ -26,14 +26,14 @@ from mux_async.emulator.media._transcoding import AudioEncoder, Copy, TimeRange,
 
 SEGMENT_SECONDS = 4
 TALLEST_ENCODED = 720
-"""Pixels of the smaller side of what is encoded: more would take longer than anybody's patience."""
+"""Pixels of the smaller side of what is encoded: more would take too long."""
 FASTEST_ENCODED = 60
 """Frames per second, likewise."""
 LONGEST_COPIED_GOP = 10.0
 """Seconds. With longer ones segments would be too long to start or seek in."""
 COPIED_FROM = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
 """Containers that hold H.264 and AAC as MP4 does."""
-FILM, DESCRIPTION, _PLAYLIST = "index.m4s", "film.json", "index.m3u8"
+MEDIA, DESCRIPTION, _PLAYLIST = "index.m4s", "film.json", "index.m3u8"
 _SEGMENT = re.compile(r"#EXTINF:(?P<duration>[\d.]+),\s+#EXT-X-BYTERANGE:(?P<size>\d+)@(?P<offset>\d+)")
 _HEAD = re.compile(r'#EXT-X-MAP:URI="[^"]*",BYTERANGE="(?P<size>\d+)@0"')
 _CUTTING = {
@@ -41,8 +41,8 @@ _CUTTING = {
     "hls_segment_type": "fmp4",
     "hls_flags": "single_file",
     "hls_playlist_type": "vod",
-    # A film begins at 0, or players wait for a first picture that is not there. Pictures that are decoded before they are shown begin
-    # earlier, and an edit list says so; left alone, FFmpeg would move everything to a later time instead.
+    # A media file begins at 0, or players wait for a first frame that is missing. Frames that are decoded before they are shown begin
+    # earlier, which an edit list describes; by default, FFmpeg would move everything to a later time instead.
     "avoid_negative_ts": "disabled",
 }
 _MARK = ("drawbox", "x=iw/20:y=ih/20:w=iw/4:h=ih/10:color=white@0.6:t=fill")
@@ -141,7 +141,7 @@ def _described(playlist: Path, rate: Fraction | None) -> dict[str, Any]:
         raise NotMediaError(NOT_MEDIA)
     described: dict[str, Any] = {"head": int(head["size"]), "segments": segments}
     codecs: list[str] = []
-    with av.open(str(playlist.with_name(FILM))) as media_file:
+    with av.open(str(playlist.with_name(MEDIA))) as media_file:
         video, audio = main_streams(media_file)
         if video is not None:
             described["width"], described["height"] = video.codec_context.width, video.codec_context.height
@@ -154,7 +154,7 @@ def _described(playlist: Path, rate: Fraction | None) -> dict[str, Any]:
 
 
 def remake(media_file: str, out: str, order: Mapping[str, Any]) -> None:
-    """Make a download, as `mux_async.emulator.media._backend.Download` says. Raises `NotMediaError`: the media file lacks what it needs."""
+    """Make a download, as `mux_async.emulator.media._backend.Download` describes it. Raises `NotMediaError`: it lacks a stream."""
     with av.open(media_file) as source, av.open(out, "w", format="mp4", options={"movflags": "faststart"}) as made:
         video, audio = main_streams(source)
         tracks: list[Track] = []

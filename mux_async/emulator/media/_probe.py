@@ -1,4 +1,4 @@
-"""Probes: functions that say what an input holds, for an emulator without a media backend (`mux_async.emulator.media._backend`).
+"""Probes: functions that describe an input, for an emulator without a media backend (`mux_async.emulator.media._backend`).
 
 The default probe recognises audio by the first bytes and derives the rest from the size or the URL: the same input always gives the same
 plausible numbers.
@@ -34,7 +34,7 @@ class MediaSource:
 
 @attrs.frozen
 class MediaInfo:
-    """What a medium is.
+    """What an input holds.
 
     Attributes:
         duration: Seconds.
@@ -62,7 +62,7 @@ class MediaInfo:
 
     @property
     def has_video(self) -> bool:
-        """Whether there are pictures."""
+        """Whether it has video."""
         return self.width > 0 and self.height > 0
 
     @property
@@ -78,10 +78,10 @@ class MediaInfo:
 
 @attrs.frozen
 class InputProblem:
-    """Why a medium cannot be used; becomes the asset's ``errors``.
+    """Why an input cannot be used; becomes the asset's ``errors``.
 
     Attributes:
-        type: ``invalid_input`` and ``download_failed`` are in circulation (facts/BEHAVIOUR.md, section 4.4).
+        type: ``invalid_input`` and ``download_failed`` were seen (facts/BEHAVIOUR.md, section 4.4).
         message: For a person.
     """
 
@@ -90,7 +90,7 @@ class InputProblem:
 
 
 Probe: TypeAlias = Callable[[MediaSource], "MediaInfo | InputProblem"]
-"""Says what a medium is. Called once per asset, when it would become ready."""
+"""Describes an input. Called once per asset, when it would become ready."""
 
 _AUDIO_SIGNATURES = (b"ID3", b"fLaC", b"OggS", b"\xff\xfb", b"\xff\xf1")
 _AUDIO_SUFFIXES = (".aac", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav")
@@ -103,10 +103,10 @@ _NOT_MEDIA_SUFFIXES = (".css", ".htm", ".html", ".js", ".json", ".pdf", ".txt", 
 
 
 def synthetic_probe(source: MediaSource) -> MediaInfo | InputProblem:
-    """Invent a medium.
+    """Generate the description of an input.
 
     Refused are uploads of no bytes, URLs that are neither http(s) nor ``mux://``, hosts under ``.invalid`` (which never
-    resolve, RFC 2606), and paths whose suffix is no medium's. A film whose file name holds ``silent`` has no audio.
+    resolve, RFC 2606), and paths with a suffix of other files. An input whose file name holds ``silent`` has no audio.
     """
     if source.url is not None:
         return _probe_url(source.url)

@@ -27,7 +27,7 @@ from mux_async.emulator.media._filter_graphs import Chain, Filters
 
 _TICKS = Fraction(1, 90_000)
 _LATE = 1.0
-"""Seconds of packets beyond the end of a cut that are still looked at: they come in the order of decoding."""
+"""Seconds of packets beyond the end of a cut that are still read: packets are in the order of decoding."""
 _RATES = frozenset({22_050, 24_000, 32_000, 44_100, 48_000})
 """Samples per second that AAC is left at; others become 48,000."""
 
@@ -41,19 +41,19 @@ class TimeRange:
 
 
 class Track(Protocol):
-    """A stream on its way."""
+    """A stream that is copied or encoded."""
 
     @property
     def source(self) -> VideoStream | AudioStream:
-        """Where it comes from."""
+        """The stream of the input."""
         ...
 
     def take(self, packet: Packet[Any], /) -> Iterator[Packet[Any]]:
-        """Yield what becomes of a packet of the source."""
+        """Yield the packets of the output for a packet of the source."""
         ...
 
     def finish(self) -> Iterator[Packet[Any]]:
-        """Yield what is left."""
+        """Yield the remaining packets."""
         ...
 
 
@@ -86,7 +86,7 @@ def readable(source: InputContainer, streams: Sequence[VideoStream | AudioStream
     while True:
         try:
             yield next(packets)
-        except (FFmpegError, StopIteration):  # what came before it breaks off counts
+        except (FFmpegError, StopIteration):  # earlier packets of a damaged file count
             return
 
 
@@ -107,7 +107,7 @@ def rest(stream: VideoStream | AudioStream) -> list[Any]:
 
 
 class Copy:
-    """Nothing is changed but the time."""
+    """Copies packets; only their times change."""
 
     def __init__(self, output: OutputContainer, source: VideoStream | AudioStream, begin: float) -> None:
         self.source = source
@@ -119,7 +119,7 @@ class Copy:
             return
         shift = round(self._begin / packet.time_base)
         packet.dts, packet.pts = packet.dts - shift, packet.pts - shift
-        if packet.pts >= 0 or self.source.type == "video":  # sound before 0 is not to be heard, and would move all the rest
+        if packet.pts >= 0 or self.source.type == "video":  # audio before 0 is not played, and would shift everything
             packet.stream = self._stream
             yield packet
 
@@ -165,7 +165,7 @@ class VideoEncoder:
         if frame.pts is None:
             return
         pts = max(0, round((frame.time - self._cut.start) / _TICKS))
-        if pts > self._last:  # times that do not grow are a damaged file's
+        if pts > self._last:  # times that do not grow are those of a damaged file
             self._last = frame.pts = pts
             frame.time_base, frame.pict_type = _TICKS, PictureType.NONE
             yield from self._stream.encode(frame)
@@ -213,7 +213,7 @@ class AudioEncoder:
 
     @staticmethod
     def _heard(packets: Sequence[Packet[Any]]) -> Iterator[Packet[Any]]:
-        """Leave out what comes before 0: the encoder warms up in it."""
+        """Leave out packets before 0, which hold the encoder's delay."""
         return (packet for packet in packets if packet.pts is not None and packet.pts >= 0)
 
     def finish(self) -> Iterator[Packet[Any]]:

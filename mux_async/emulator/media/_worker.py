@@ -189,7 +189,7 @@ class MediaWorker:
         job = {
             "job": "make",
             "kind": type(order).__name__,
-            "film": str(media_file.path),
+            "media_file": str(media_file.path),
             "out": str(out),
             "order": attrs.asdict(order),
         }
@@ -217,9 +217,9 @@ class MediaWorker:
                 futures.append(self._ingests.pop(asset_id))
             self._media_files.pop(asset_id, None)
             folder = self._media_folder / asset_id
-            if folder.exists():  # moved first: the same id may be given out again at once
+            if folder.exists():  # moved first, because the id may be used again at once
                 bin_folder = Path(tempfile.mkdtemp(dir=self._work_folder))
-                folder.rename(bin_folder / "film")
+                folder.rename(bin_folder / "media")
                 self._makes.submit(lambda: shutil.rmtree(bin_folder, ignore_errors=True))
         for future in futures:
             future.cancel()

@@ -154,7 +154,7 @@ def download(playback: PlaybackRequest, name: str) -> Response:
 
 
 def master(request: Request, state: State, asset_id: str) -> Response:
-    """Return the master, which only an asset with a media file has. Raises `ApiError` (404): there is none."""
+    """Return the master, which only an asset with a media file has. Raises `ApiError` (404) otherwise."""
     backend = state.settings.media
     for environment in state.environments.values():
         asset = environment.assets.get(asset_id)

@@ -64,7 +64,7 @@ def from_claims(claims: Mapping[str, Any]) -> dict[str, str]:
 
 
 def seconds(params: Params, name: str, default: float | None = None, most: float = MAX_SECONDS) -> float | None:
-    """Read a parameter that is a number of seconds, from 0 to *most*. Raises `ApiError` (400): it is none."""
+    """Read a parameter that is a number of seconds, from 0 to *most*. Raises `ApiError` (400) otherwise."""
     given = params.get(name)
     if not given:
         return default
@@ -78,7 +78,7 @@ def seconds(params: Params, name: str, default: float | None = None, most: float
 
 
 def is_on(params: Params, name: str) -> bool:
-    """Read a parameter that is true or false, and false when it is not there. Raises `ApiError` (400): it is neither."""
+    """Read a parameter that is true or false, and false when it is not there. Raises `ApiError` (400) otherwise."""
     given = params.get(name) or "false"
     if given not in {"true", "false"}:
         raise invalid(f"{name} must be true or false")
@@ -131,7 +131,7 @@ def thumbnail(params: Params, media: MediaInfo, *, is_live: bool) -> Thumbnail:
 
 
 def _fitted(width: int, height: int, whole_width: int, whole_height: int) -> tuple[int, int]:
-    """The largest size of the source's shape within what was asked for; the source's own when nothing was."""
+    """The largest size with the source's aspect ratio within the requested one; the source's own by default."""
     scales = [asked / whole for asked, whole in ((width, whole_width), (height, whole_height)) if asked]
     scale = min(scales, default=1.0)
     return max(1, round(whole_width * scale)), max(1, round(whole_height * scale))

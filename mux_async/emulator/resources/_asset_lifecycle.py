@@ -51,7 +51,7 @@ def create_asset(
 ) -> Asset:
     """Add an asset that is being prepared from an input. *options* are in their normal form.
 
-    Whoever calls announces it (`announce_asset`).
+    The caller emits the event (`announce_asset`).
     """
     source = clip_source(main_input(options).get("url", ""))
     if source is not None:
@@ -67,7 +67,7 @@ def create_asset(
 def new_asset(
     state: State, environment: Environment, options: Json, *, ingest_type: str, upload: Upload | None = None, test: bool = False
 ) -> Asset:
-    """Add an asset, and plan nothing for it but its end if it is a test."""
+    """Add an asset, and schedule its deletion if it is a test."""
     needed = 0.0 if state.settings.instant else state.settings.time_to_ready / state.settings.time_scale
     asset = Asset(
         *state.identity("asset"),
@@ -94,7 +94,7 @@ def new_asset(
 
 
 def announce_asset(state: State, environment: Environment, asset: Asset) -> None:
-    """Say that an asset was created."""
+    """Emit the event that an asset was created."""
     asset_event(state, environment, "created", asset)
 
 
@@ -109,13 +109,13 @@ def add_playback_id(state: State, environment: Environment, owner: Asset | LiveS
 
 
 def remove_playback_ids(environment: Environment, owner: Asset | LiveStream) -> None:
-    """Make everything of *owner* unplayable."""
+    """Make all playback ids of *owner* invalid."""
     for playback_id in owner.playback_ids:
         environment.playback.pop(playback_id.id, None)
 
 
 def delete_asset(state: State, environment: Environment, asset: Asset) -> None:
-    """Take an asset away; what is planned for it finds nothing."""
+    """Delete an asset. Steps that are scheduled for it have no effect."""
     remove_playback_ids(environment, asset)
     del environment.assets[asset.id]
     forget(state, asset.id)
@@ -142,7 +142,7 @@ def add_static_rendition(state: State, asset: Asset, entry: Mapping[str, Any]) -
 
 
 def plan(state: State, environment: Environment, name: str, asset: Asset, part: str = "") -> None:
-    """Plan a step for (a part of) an asset, after the time that getting ready takes."""
+    """Schedule a step for (a part of) an asset, after the time that getting ready takes."""
     subject = f"{asset.id}/{part}" if part else asset.id
     state.work(state.settings.time_to_ready, name, environment, subject)
 
@@ -171,7 +171,7 @@ def _prepared(state: State, environment: Environment, asset: Asset) -> None:
 
 
 def become_ready(state: State, environment: Environment, asset: Asset, media: MediaInfo) -> None:
-    """Make an asset playable, and say so."""
+    """Make an asset playable, and emit the event."""
     asset.media, asset.status = media, "ready"
     asset.tracks.extend(_media_tracks(state, asset, media))
     asset_event(state, environment, "ready", asset)
@@ -226,7 +226,7 @@ def begin_mp4(state: State, environment: Environment, asset: Asset) -> None:
 
 
 def begin_shots(state: State, environment: Environment, asset: Asset) -> Shots:
-    """Look for the cuts of a ready asset."""
+    """Begin to detect the shots of a ready asset."""
     generation = 1 if asset.shots is None else asset.shots.generation + 1
     asset.shots = Shots("pending", generation)
     shots_event(state, environment, "created", asset, asset.shots)
@@ -282,7 +282,7 @@ def open_master(state: State, environment: Environment, asset: Asset) -> None:
 
 
 def close_master(state: State, environment: Environment, asset: Asset) -> None:
-    """Take a master away."""
+    """End the access to a master."""
     if asset.master_access == "temporary":
         asset.master_access = "none"
         asset_event(state, environment, "master.deleted", asset)
@@ -291,7 +291,7 @@ def close_master(state: State, environment: Environment, asset: Asset) -> None:
 def _master_prepared(state: State, environment: Environment, asset: Asset) -> None:
     if asset.master_access != "temporary" or asset.master_status != "preparing":
         return
-    with suppress(MediaBackendError):  # then there is a stand-in
+    with suppress(MediaBackendError):  # then there is a placeholder
         made_size(state, asset, master_order(asset))
     if state.work_faults.pick("master", asset.id) is not None:
         asset.master_status = "errored"
@@ -395,7 +395,7 @@ _PART_STEPS: Mapping[str, Callable[[State, Environment, Asset, str], None]] = {
 
 
 def run_step(state: State, environment: Environment, name: str, subject: str) -> None:
-    """Do what was planned for an asset; nothing, when it is gone."""
+    """Run a step of an asset. It has no effect if the asset is gone."""
     asset_id, _, part = subject.partition("/")
     asset = environment.assets.get(asset_id)
     if asset is None:

@@ -1,4 +1,4 @@
-"""``/video/v1/assets/{ASSET_ID}/shots``: the cuts of an asset's video (facts/BEHAVIOUR.md, sections 4.3, 4.5)."""
+"""``/video/v1/assets/{ASSET_ID}/shots``: the shots of an asset's video (facts/BEHAVIOUR.md, sections 4.3, 4.5)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mux_async.emulator.state._state import Asset
 from mux_async.emulator.webhooks._events import shots_event
 
 LENGTH = 4.0
-"""Seconds of each shot in the manifest: nothing is looked at, so the cuts are invented."""
+"""Seconds of each shot in the manifest: the video is not analysed, so the shots are generated."""
 
 
 def shot_list(duration: float) -> list[tuple[float, float]]:

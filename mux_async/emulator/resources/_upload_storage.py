@@ -10,7 +10,7 @@ from mux_async.emulator.state._state import Environment, State, Upload
 from mux_async.emulator.state._upload_sessions import SessionError, SessionWriter
 
 _WRITES = frozenset({"PUT", "POST", "PATCH"})
-"""UpChunk can be told to use any of them."""
+"""UpChunk has an option for each of them."""
 
 
 class StorageSink:
@@ -62,7 +62,7 @@ class StorageSink:
             self._writer.feed(data)
 
     def finish(self) -> Response:
-        """The body ended: answer."""
+        """Respond after the end of the body."""
         try:
             response = self._early if self._early is not None else self._settle()
         except SessionError as error:
@@ -73,7 +73,7 @@ class StorageSink:
         assert self._upload is not None  # noqa: S101 - without one there is an early answer
         assert self._environment is not None  # noqa: S101
         assert self._writer is not None  # noqa: S101
-        # Looked up anew: between the head of this request and its end, others may have been answered.
+        # Other requests may have changed it since the head of this one.
         self._upload = self._environment.uploads[self._upload.id]
         _check_open(self._upload)
         if not self._writer.finish():

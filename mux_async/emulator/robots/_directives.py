@@ -1,6 +1,6 @@
 """``/robots/v1/directives``, ``/robots/v0/directives`` and their runs (facts/BEHAVIOUR.md, 10).
 
-A run is several workflows on one asset, in the order their inputs allow. It looks again at what it waits for whenever something happens to
+A run is several workflows on one asset, in the order their inputs allow. It checks its inputs again whenever something happens to
 an asset or a job (`reconsider`). A workflow is dispatched, as an ordinary job, once all its inputs are there; it fails when one of them
 cannot come.
 
@@ -31,7 +31,7 @@ _NEEDS_TRACK = frozenset({"edit-captions", "translate-captions"})
 
 @attrs.frozen
 class Input:
-    """What became of one input of a workflow.
+    """The state of one input of a workflow.
 
     *detail* is the id of a track that is there, the name of a workflow of this run that makes it (``made``), or why it is ``missing``.
     """
@@ -133,7 +133,7 @@ def run_directive_step(state: State, environment: Environment, name: str, subjec
 
 
 def reconsider(state: State, environment: Environment) -> None:
-    """Let every open run see what has come meanwhile."""
+    """Check the inputs of every open run again."""
     for run in [run for run in environment.directive_runs.values() if run.status not in ENDED and run.status != "pending"]:
         _go_on(state, environment, run)
 
@@ -207,7 +207,7 @@ def _declared(run: DirectiveRun, name: str) -> Json | None:
 
 
 def _look(environment: Environment, run: DirectiveRun, asset: Asset, name: str) -> Input:
-    """See what became of the input of this name: a resource, or a workflow whose end is waited for."""
+    """Return the state of the input of this name: a resource, or a workflow of this run."""
     resource = _declared(run, name)
     if resource is None:
         return _look_at_workflow(environment, run, name)
@@ -242,7 +242,7 @@ def _look_at_workflow(environment: Environment, run: DirectiveRun, name: str) ->
 
 
 def _request(state: State, environment: Environment, run: DirectiveRun, asset: Asset, name: str) -> None:
-    """Ask the API for a resource, once, where the directive says so and it is not there yet."""
+    """Request a missing resource from the API, once, if the directive asks for that."""
     resource = _declared(run, name)
     source: Json = (resource or {}).get("source") or {}
     if source.get("via") != "mux_api" or name in run.requested or _look(environment, run, asset, name).state != "awaited":

@@ -1,4 +1,4 @@
-"""What Robots jobs do to assets: tracks they add or take away, and members they fill in."""
+"""What Robots jobs change in assets: tracks that they add or delete, and members that they set."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class _Work:
     _asset: Asset
     _media: MediaInfo
 
-    # ---- workflows that look
+    # ---- workflows that analyse
 
     def act_on(self, outputs: Json) -> None:
         parameters = self._job.parameters

@@ -163,7 +163,7 @@ def create_job(
 
 
 def run_job_step(state: State, environment: Environment, name: str, subject: str) -> None:
-    """Do what was planned for a job; nothing, when it is gone or over."""
+    """Run a step of a job. It has no effect if the job is gone or has ended."""
     job = environment.jobs.get(subject)
     if job is None:
         return

@@ -1,6 +1,6 @@
-"""What Robots find out: invented, but always the same for the same asset, and such that the described schemas hold.
+"""Outputs of Robots: generated, always the same for the same asset, and valid by the described schemas.
 
-Nothing is looked at or listened to. Times lie within the asset (and within the scope that was asked for), numbers of things are those
+The media are not analysed. Times lie within the asset (and within the scope that was asked for), numbers of things are those
 asked for, and scores come from a hash. What changes an asset is in `mux_async.emulator.robots._effects`.
 """
 
@@ -36,7 +36,7 @@ class Material:
 
     @classmethod
     def of(cls, job: Job, asset: Asset, media: MediaInfo) -> Material:
-        """Read the scope from the job's parameters; one that leaves nothing of the asset counts as none."""
+        """Read the scope from the job's parameters; a scope outside of the asset does not count."""
         steering: Json = job.parameters.get("output_steering") or {}
         scope: Json = steering.get("scope") or {}
         start = min(float(scope.get("start_time") or 0.0), media.duration)
@@ -66,7 +66,7 @@ class Material:
 
 
 def cues(media: MediaInfo, start: float = 0.0, end: float | None = None) -> list[Json]:
-    """What is said between two times: cues with times in milliseconds; empty without sound."""
+    """Captions between two times: cues with times in milliseconds; empty without audio."""
     if not media.channels:
         return []
     last = media.duration if end is None else end
@@ -86,7 +86,7 @@ def _ms(seconds: float) -> int:
 def _concepts(material: Material, key: object) -> list[Json]:
     first = int(material.share(key) * 9)
     return [
-        {"concept": topic, "rationale": f"It is seen where the {topic} is mentioned.", "score": material.share(key, topic)}
+        {"concept": topic, "rationale": f"It is shown where the {topic} is mentioned.", "score": material.share(key, topic)}
         for topic in (_TOPICS[first], _TOPICS[(first + 3) % len(_TOPICS)])
     ]
 
@@ -259,7 +259,7 @@ def _analysis(material: Material) -> Json:
 
 
 def _contextual_texts(material: Material) -> Json:
-    """A text for each place in each variant; how results look is not published, so this is a guess."""
+    """A text for each place in each variant; the form of results is not published, so this is a guess."""
     variants: list[Json] = material.parameters.get("variants") or [{"key": "default"}]
     artifacts: list[Json] = material.parameters.get("artifacts") or [{"key": "text"}]
     found: list[Json] = []
@@ -300,4 +300,4 @@ ANSWERS: Mapping[str, Callable[[Material], Json]] = {
     "moderate": _moderate,
     "summarize": _summarize,
 }
-"""The workflows that only look; the others are about tracks."""
+"""The workflows that analyse; the others change tracks."""

@@ -45,7 +45,7 @@ class Sink(Protocol):
         ...
 
     def finish(self) -> Response:
-        """The body ended: answer. Raises `ApiError`: the answer is an error."""
+        """Return the response after the end of the body, or raise it as `ApiError`."""
         ...
 
     def cut(self) -> None:
@@ -75,7 +75,7 @@ class BodyCollector:
 
 
 class BodyDiscarder:
-    """Lets a body pass by, and answers what was clear from the head."""
+    """Ignores a body, and returns the response that the head determined."""
 
     def __init__(self, response: Response) -> None:
         self._response = response
@@ -119,7 +119,7 @@ class ExchangeOwner(Protocol):
 
 @attrs.define(eq=False)
 class Exchange:
-    """One request being received. Ends with `finish` or `cut`, whichever is first; the other does nothing then."""
+    """One request being received. Ends with `finish` or `cut`, whichever is first; the other has no effect then."""
 
     _emulator: ExchangeOwner
     _request: Request

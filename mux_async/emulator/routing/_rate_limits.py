@@ -1,6 +1,6 @@
 """Rate limits of a server: a request passes or is refused, and none is queued.
 
-Arithmetic only; time comes in as ``now``. A clock that goes backwards counts as one that stands still.
+Arithmetic only; time comes in as ``now``. A clock that goes backwards counts as stopped.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Counter(Protocol):
         ...
 
     def left(self, now: float) -> float:
-        """Requests that could pass now, at most the capacity. Looking costs nothing."""
+        """Requests that could pass now, at most the capacity. Takes nothing."""
         ...
 
 
@@ -164,7 +164,7 @@ class RateLimiter:
         return verdict, headers
 
     def levels(self, now: float) -> list[Level]:
-        """Say how full every bucket is. One that nobody took from yet is full."""
+        """Return the level of every bucket. An unused one is full."""
         scopes = sorted({scope for scope, _ in self._counters}) or [""]
         return [
             Level(

@@ -150,6 +150,6 @@ def take(found: Iterable[T], matches: Callable[[T], bool]) -> T | None:
 
 
 def known(value: Any, allowed: Sequence[str], name: str) -> None:
-    """Refuse a query parameter that is none of *allowed*. Raises `ApiError` (400)."""
+    """Refuse a query parameter that is not one of *allowed*. Raises `ApiError` (400)."""
     if value is not None and value not in allowed:
         raise invalid(f"{name} must be one of {', '.join(allowed)}")

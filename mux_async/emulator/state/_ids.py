@@ -29,7 +29,7 @@ def encode(raw: bytes) -> str:
 
 
 def is_well_formed(id: str) -> bool:
-    """Whether *id* could have been given out by Mux."""
+    """Whether *id* could be one of Mux."""
     if not _WRITTEN.fullmatch(id):
         return False
     written: list[str] = _SYMBOL.findall(id)
@@ -41,9 +41,9 @@ def is_well_formed(id: str) -> bool:
 
 
 class IdGenerator:
-    """Gives out ids. Each kind has its own sequence, so that one more GET does not change the next asset's id.
+    """Generates ids. Each kind has its own sequence, so that one more GET does not change the next asset's id.
 
-    *generation* counts how often the sequences began anew. Names and keys stay, and no id is given out again.
+    *generation* counts how often the sequences began anew. Names and keys stay, and no id is repeated.
     """
 
     def __init__(self, seed: int | str, generation: int = 0) -> None:

@@ -12,7 +12,7 @@ import attrs
 Json: TypeAlias = dict[str, Any]
 
 DeliveryStatus: TypeAlias = Literal["waiting", "sending", "delivered", "failed", "lost", "dropped"]
-"""``waiting`` for its time, ``sending`` (handed to whoever carries it), ``delivered`` (answered 2xx), ``failed`` (given up), ``lost``
+"""``waiting`` for its time, ``sending`` (passed to the sender), ``delivered`` (answered 2xx), ``failed`` (given up), ``lost``
 (on purpose), ``dropped`` (its endpoint is gone or disabled)."""
 
 
@@ -34,7 +34,7 @@ class UpdatedRecord(Record):
 
 @attrs.define(eq=False)
 class Annotation:
-    """A note on a date. Unlike elsewhere, a ``None`` is null on the wire: the Data API has it so."""
+    """A note on a date. Unlike elsewhere, a ``None`` is null on the wire: as the Data API writes it."""
 
     id: str
     date: int
@@ -48,7 +48,7 @@ JobStatus: TypeAlias = Literal["pending", "processing", "completed", "errored", 
 
 @attrs.define(eq=False)
 class PlaybackRestriction(UpdatedRecord):
-    """Who may play: by the page that embeds the player, and by the program that plays."""
+    """Which pages and which programs may play."""
 
     referrer: Json
     user_agent: Json
@@ -65,7 +65,7 @@ class Vocabulary(UpdatedRecord):
 
 @attrs.define(eq=False)
 class DrmConfiguration:
-    """Provisioned by Mux; there is nothing in it but its id."""
+    """Provisioned by Mux; it has only an id."""
 
     id: str
 
@@ -76,7 +76,7 @@ class Shots:
 
     status: Literal["pending", "completed", "errored", "skipped", "deleted"]
     generation: int
-    """Tells a planned step whether it is about these."""
+    """Counts the shots of the asset, so that a step of earlier ones has no effect."""
     shots_manifest_url: str | None = None
     errors: Json | None = None
 
@@ -108,7 +108,7 @@ class LiveIngest:
 
 @attrs.define(eq=False)
 class WebInput(Record):
-    """A web page that is filmed (legacy)."""
+    """A web page that is recorded (legacy)."""
 
     url: str
     live_stream_id: str
@@ -123,7 +123,7 @@ class WebInput(Record):
 
 @attrs.define(eq=False)
 class Broadcast:
-    """A space on its way to a live stream (legacy)."""
+    """A broadcast of a space to a live stream (legacy)."""
 
     id: str
     live_stream_id: str
@@ -148,7 +148,7 @@ class Space(Record):
 
 @attrs.define(eq=False)
 class Job(UpdatedRecord):
-    """A Robots job. ``fingerprint`` tells what it is about, to recognise a second one of the same."""
+    """A Robots job. ``fingerprint`` identifies what it works on, to recognise duplicates."""
 
     workflow: str
     asset_id: str
@@ -205,7 +205,7 @@ class DirectiveRun:
 
 @attrs.define(eq=False)
 class DeliveredAsset:
-    """What was played of an asset. Outlives the asset, because it is billed."""
+    """What was played of an asset. It is kept after the asset was deleted, because it is billed."""
 
     id: str
     created_at: float
@@ -269,7 +269,7 @@ class DeliveryAttempt:
 
 @attrs.define(eq=False)
 class Delivery:
-    """An event on its way to one endpoint.
+    """The delivery of an event to one endpoint.
 
     Attributes:
         id: Of this delivery; two deliveries of one event to one endpoint differ in it.

@@ -185,7 +185,7 @@ def mp4_files(asset: Asset, state: State) -> list[Json]:
     if media.channels and "audio-only" in asset.mp4_support:
         files.append({"name": "audio.m4a", "ext": "m4a", "bitrate": 128_000, "filesize": str(int(16_000 * media.duration))})
     for file in files:
-        with suppress(MediaPendingError, MediaBackendError):  # said as it would be
+        with suppress(MediaPendingError, MediaBackendError):  # then the size is estimated
             size = made_size(state, asset, download_order(file))
             if size is not None:
                 file.update(filesize=str(size), bitrate=round(size * 8 / media.duration))
@@ -245,5 +245,5 @@ def live_stream_json(stream: LiveStream) -> Json:
 
 
 def origin_of(request: Request, state: State) -> str:
-    """What URLs that this emulator gives out begin with."""
+    """The origin of URLs in responses."""
     return state.settings.public_origin or request.origin

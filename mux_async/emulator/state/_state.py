@@ -241,13 +241,13 @@ class State:
     """By name."""
     counter: int = 0
     origin: str = "http://emulator.test"
-    """What URLs made outside of any request begin with: where the last request came in."""
+    """The origin of URLs that are made outside of requests: that of the last request."""
     events: list[WebhookEvent] = attrs.field(factory=list[WebhookEvent])
     """The last that happened, oldest first; see `EmulatorSettings.max_events`."""
     deliveries: dict[str, Delivery] = attrs.field(factory=dict[str, Delivery])
-    """Their ways to the endpoints, in the order they were planned in."""
+    """Their deliveries, in the order of scheduling."""
     outbox: list[str] = attrs.field(factory=list[str])
-    """Ids of the deliveries whose time has come, to be taken by whoever carries them."""
+    """Ids of the deliveries that are due, for the sender to take."""
     webhook_faults: WebhookFaults = attrs.field(factory=WebhookFaults)
     work_faults: WorkFaults = attrs.field(factory=WorkFaults)
 
@@ -272,18 +272,18 @@ class State:
         return state
 
     def work(self, seconds: float, step: str, environment: Environment, subject: str) -> None:
-        """Plan the end of something that Mux works on: *seconds* from now, sooner on a time scale, at once with ``instant``."""
+        """Schedule the end of work of Mux: *seconds* from now, sooner on a time scale, at once with ``instant``."""
         self._plan(0.0 if self.settings.instant else seconds, step, environment, subject)
 
     def wait(self, seconds: float, step: str, environment: Environment, subject: str) -> None:
-        """Plan the end of a time that Mux lets pass (a window, a time limit, a life span): sooner on a time scale."""
+        """Schedule the end of a period (a window, a time limit, a life span): sooner on a time scale."""
         self._plan(seconds, step, environment, subject)
 
     def _plan(self, seconds: float, step: str, environment: Environment, subject: str) -> None:
         self.scheduler.add(self.now + seconds / self.settings.time_scale, step, environment.id, subject)
 
     def media_seconds(self, began: float, ended: float | None = None) -> float:
-        """How much media went by since *began* (epoch seconds): more than the clock says, on a time scale."""
+        """How much media was recorded since *began* (epoch seconds): more than the clock says, on a time scale."""
         return round(max(0.0, (self.now if ended is None else ended) - began) * self.settings.time_scale, 3)
 
     def next_number(self) -> int:

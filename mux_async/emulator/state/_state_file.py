@@ -119,7 +119,7 @@ class StateFile:
         try:
             self.state = self._restore(settings, now)
         except Exception as error:
-            # What each record must look like is for the converter to know; here only that one did not.
+            # The converter knows what a record must look like.
             self._database.close()
             raise _damaged(path, str(error) or type(error).__name__) from error
         except BaseException:
@@ -220,7 +220,7 @@ class StateFile:
         }
         seed: int | str = orjson.loads(plain.get((_ACCOUNT, "seed"), orjson.dumps(settings.seed)))
         runs: int = orjson.loads(plain.get((_ACCOUNT, "runs"), b"0"))
-        # Ids that were given out but are in no record (of requests, of what was deleted) must not be given out again.
+        # Ids that are in no record (of requests, of deleted objects) must not be used again.
         state = State.create(attrs.evolve(settings, seed=seed), now, generation=runs)
         for space, name in plain:
             if name == "id" and space != _ACCOUNT:
@@ -236,7 +236,7 @@ class StateFile:
         return state
 
     def _attach(self, space: str, owner: State | Environment, plain: dict[tuple[str, str], bytes]) -> None:
-        """Fill *owner* with what is stored of it, and have it watched."""
+        """Fill *owner* with what is stored of it, and track its changes."""
         for field, type_, kind in _fields(type(owner)):
             if kind == "plain":
                 body = plain.get((space, field))
@@ -272,7 +272,7 @@ class StateFile:
 
     @contextmanager
     def reading(self) -> Generator[None, None, None]:
-        """Look at any number of records without having them compared."""
+        """Read records without tracking them."""
         self.modified.is_paused = True
         try:
             yield
@@ -280,7 +280,7 @@ class StateFile:
             self.modified.is_paused = False
 
     def clear(self) -> None:
-        """Forget everything that is in the file, the seed too, and let go of it."""
+        """Delete everything in the file, the seed too, and close it."""
         execute = self._database.execute
         execute("BEGIN IMMEDIATE")
         for table in ("record", "plain", "step"):
@@ -289,7 +289,7 @@ class StateFile:
         self._database.close()
 
     def close(self) -> None:
-        """Write what is left, and let go of the file."""
+        """Write all changes, and close the file."""
         try:
             self.keep()
         finally:

@@ -18,7 +18,7 @@ from mux_async.emulator.state._ids import encode
 from mux_async.emulator.validation._spec import JsonSchema, Spec, load
 
 EPOCH = 1_767_225_600
-"""When everything made up happened: the first second of 2026."""
+"""The time of everything that is generated: the first second of 2026."""
 _MAX_DEPTH = 12
 _PREFERRED_VALUES = ("ready", "completed", "complete", "idle", "waiting", "public", "en")
 """Enum values that show an object in the state most clients hope for."""
@@ -37,13 +37,13 @@ _TEXTS: Mapping[str, str] = {
 
 @attrs.frozen
 class Examples:
-    """Makes up values; another *seed* gives other ids."""
+    """Generates values; another *seed* gives other ids."""
 
     spec: Spec
     seed: str
 
     def make(self, schema: JsonSchema, name: str = "", path: str = "", depth: int = 0) -> Any:
-        """Make up a value that fits *schema*.
+        """Generate a value that fits *schema*.
 
         *path* makes ids of one answer differ. From a *depth* on, objects have only required members, and lists are as short as they may be.
         """
@@ -53,7 +53,7 @@ class Examples:
             made: dict[str, Any] = self.make({"$ref": reference}, name, path, depth + 1)
             return {**made, schema["discriminator"]["propertyName"]: tag}
         if "enum" in schema:
-            return next((wish for wish in _PREFERRED_VALUES if wish in schema["enum"]), schema["enum"][0])
+            return next((value for value in _PREFERRED_VALUES if value in schema["enum"]), schema["enum"][0])
         kinds: Any = schema.get("type", "object")
         kind: str = kinds if isinstance(kinds, str) else kinds[0]
         match kind:
@@ -78,7 +78,7 @@ class Examples:
         }
 
     def id(self, path: str) -> str:
-        """Make up an id, another one for each *path*."""
+        """Generate an id, a different one for each *path*."""
         return encode(self._digest(path))
 
     def _digest(self, path: str) -> bytes:

@@ -99,7 +99,7 @@ class Stub:
         return envelope
 
     def _echo(self, data: dict[str, Any], schema: JsonSchema, params: Mapping[str, str], given: Mapping[str, Any]) -> None:
-        """Put what the client said of the object into it, where it fits."""
+        """Repeat members of the request in the object, where they fit."""
         name: str = schema.get("$ref", "")
         members: Mapping[str, JsonSchema] = self._spec.resolve(schema).get("properties", {})
         said = dict(given)
@@ -115,7 +115,7 @@ def _camel(parameter: str) -> str:
 
 
 def _end_list(envelope: dict[str, Any], query: Mapping[str, str]) -> None:
-    """Make a list end: one page, and nothing behind it."""
+    """End a list after its first page."""
     if query.get("page", "1") not in {"", "1"} or query.get("cursor"):
         envelope["data"] = []
     if "next_cursor" in envelope:
@@ -146,16 +146,16 @@ def _medium(request: Request, operation: Operation, params: Mapping[str, str]) -
 
 
 class StubStorage:
-    """One request at an upload URL: every whole file is taken, every piece of one is acknowledged, and nothing is kept."""
+    """One request at an upload URL: whole files are accepted, pieces are acknowledged, and nothing is stored."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
 
     def feed(self, data: bytes) -> None:
-        """Let bytes of the body pass by."""
+        """Ignore bytes of the body."""
 
     def finish(self) -> Response:
-        """The body ended: answer as if all of it were stored."""
+        """Respond as if all of the body were stored."""
         headers = self._request.headers
         allowed = {"Access-Control-Allow-Origin": headers.get("Origin", "*"), "Access-Control-Expose-Headers": "Range"}
         return self._answer(headers.get("Content-Range")).with_headers(allowed)
@@ -178,4 +178,4 @@ class StubStorage:
         return Response(308, {} if given.last is None else {"Range": f"bytes=0-{given.last}"})
 
     def cut(self) -> None:
-        """The connection broke: nothing was kept anyway."""
+        """Do nothing, because nothing was stored."""

@@ -92,7 +92,7 @@ class Spec:
         return self._by_route.get((verb, path))
 
     def find(self, verb: str, raw_path: str) -> tuple[Operation, dict[str, str]] | None:
-        """Return the operation a request is for and its path's parameters, decoded; ``None`` when there is none."""
+        """Return the operation a request is for and its path's parameters, decoded; ``None`` if there is none."""
         for operation, pattern in self._patterns:
             match = pattern.fullmatch(raw_path) if operation.verb == verb else None
             if match is not None:

@@ -21,7 +21,7 @@ DUE = "webhook.due"
 OVERDUE = "webhook.overdue"
 _ENDED = frozenset({"delivered", "failed", "lost", "dropped"})
 _GRACE = 1.0
-"""Seconds beyond the time limit before an attempt that nobody reported on is written off: the carrier keeps the limit itself."""
+"""Seconds beyond the time limit before an attempt without a report fails: the carrier enforces the limit itself."""
 
 
 @attrs.frozen
@@ -64,7 +64,7 @@ def sign_webhook(secret: str, at: int, body: bytes) -> str:
 
 
 def plan_deliveries(state: State, environment: Environment, event: WebhookEvent) -> None:
-    """Plan the ways of *event* to every enabled endpoint of its environment: all events go to all endpoints."""
+    """Schedule the deliveries of *event* to every enabled endpoint of its environment: all events go to all endpoints."""
     for endpoint in environment.webhooks.values():
         if not endpoint.enabled:
             continue
@@ -85,7 +85,7 @@ def _plan(
         delivery.status = "lost"
         return
     delivery.next_at = state.now + delay
-    # Not on the time scale: a fault was asked for in seconds of whoever receives.
+    # Not on the time scale: faults are in seconds of the receiver.
     state.scheduler.add(delivery.next_at, DUE, environment.id, delivery.id)
 
 
