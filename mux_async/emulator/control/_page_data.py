@@ -29,7 +29,6 @@ _POLICY = (
     "default-src 'self'; img-src 'self' data:; media-src 'self' blob:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'"
 )
-_NO_MEMBERS: Mapping[str, Any] = {}
 _OWN = re.compile(rb"<(script|style)>(.*?)</\1>", re.DOTALL)
 
 
@@ -134,7 +133,7 @@ def _playable(state: State, playback_ids: Iterable[PlaybackId]) -> Json:
 
 def _title(members: Mapping[str, Any]) -> str | None:
     """Return what a user calls a thing, out of the members that it was made with."""
-    meta: Mapping[str, Any] = members.get("meta") or _NO_MEMBERS
+    meta: Json = members.get("meta") or {}
     title: str | None = meta.get("title") or members.get("passthrough")
     return title
 

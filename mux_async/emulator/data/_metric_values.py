@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mux_async.emulator.data._dimensions import COMPARABLE, DIMENSIONS, value_of
 from mux_async.emulator.data._fields import iso
@@ -32,54 +32,34 @@ _INSIGHT_DIMENSIONS = (
     "viewer_device_category",
 )
 _MAX_INSIGHTS = 50
-_SCORES: Sequence[tuple[str, Sequence[tuple[str, Measurement | None]]]] = (
-    ("viewer_experience_score", ()),
-    ("playback_success_score", (("playback_failure_percentage", None), ("playback_business_exception_percentage", None))),
-    (
-        "startup_time_score",
-        (
-            ("video_startup_time", "median"),
-            ("video_startup_time", "95th"),
-            ("player_startup_time", "median"),
-            ("player_startup_time", "95th"),
-            ("page_load_time", "median"),
-            ("page_load_time", "95th"),
-            ("aggregate_startup_time", "median"),
-            ("aggregate_startup_time", "95th"),
-            ("seek_latency", None),
-            ("exits_before_video_start", None),
-            ("video_startup_failure_percentage", None),
-        ),
-    ),
-    (
-        "rebuffer_score",
-        (
-            ("rebuffer_percentage", None),
-            ("rebuffer_frequency", None),
-            ("rebuffer_duration", "median"),
-            ("rebuffer_duration", "95th"),
-            ("rebuffer_count", "median"),
-            ("rebuffer_count", "95th"),
-        ),
-    ),
-    (
-        "video_quality_score",
-        (
-            ("weighted_average_bitrate", None),
-            ("upscale_percentage", "median"),
-            ("upscale_percentage", "95th"),
-            ("upscale_percentage", "avg"),
-            ("downscale_percentage", "median"),
-            ("downscale_percentage", "95th"),
-            ("downscale_percentage", "avg"),
-            ("max_upscale_percentage", "median"),
-            ("max_upscale_percentage", "95th"),
-            ("max_downscale_percentage", "median"),
-            ("max_downscale_percentage", "95th"),
-        ),
-    ),
-)
-"""Rows of a comparison: each score with what goes into it, in the recorded order."""
+_USUAL: Sequence[Measurement] = ("median", "95th")
+_SCORES: Mapping[str, Mapping[str, Sequence[Measurement]]] = {
+    "viewer_experience_score": {},
+    "playback_success_score": {"playback_failure_percentage": (), "playback_business_exception_percentage": ()},
+    "startup_time_score": {
+        "video_startup_time": _USUAL,
+        "player_startup_time": _USUAL,
+        "page_load_time": _USUAL,
+        "aggregate_startup_time": _USUAL,
+        "seek_latency": (),
+        "exits_before_video_start": (),
+        "video_startup_failure_percentage": (),
+    },
+    "rebuffer_score": {
+        "rebuffer_percentage": (),
+        "rebuffer_frequency": (),
+        "rebuffer_duration": _USUAL,
+        "rebuffer_count": _USUAL,
+    },
+    "video_quality_score": {
+        "weighted_average_bitrate": (),
+        "upscale_percentage": (*_USUAL, "avg"),
+        "downscale_percentage": (*_USUAL, "avg"),
+        "max_upscale_percentage": _USUAL,
+        "max_downscale_percentage": _USUAL,
+    },
+}
+"""Rows of a comparison: each score with the metrics that go into it, in the recorded order, by which measurements (or the default one)."""
 _MEASUREMENT_NAMES = {"median": " (median)", "95th": " (95th %)", "avg": " (average)"}
 
 
@@ -183,16 +163,18 @@ def _comparison(request: DataRequest) -> Response:
         "ended_views": len(views),
         "unique_viewers": len({view.viewer.mux_viewer_id for view in views}),
     }
-    return envelope([totals, *(_score(score, items, views) for score, items in _SCORES)], timeframe)
+    return envelope([totals, *(_score(score, items, views) for score, items in _SCORES.items())], timeframe)
 
 
-def _score(score: str, items: Sequence[tuple[str, Measurement | None]], views: Sequence[View]) -> Json:
+def _score(score: str, items: Mapping[str, Sequence[Measurement]], views: Sequence[View]) -> Json:
     row: Json = {"name": METRICS[score].name, "type": "score", "metric": score}
     value = value_over(score, views)
     if value is not None:
         row["value"] = value
     if items:
-        row["items"] = [_item(metric, measurement, views) for metric, measurement in items]
+        row["items"] = [
+            _item(metric, each, views) for metric, measurements in items.items() for each in measurements or (None,)
+        ]
     return row
 
 

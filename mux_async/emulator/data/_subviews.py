@@ -6,6 +6,7 @@ The intervals of a view add up to its playing time, so numbers that are grouped 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
@@ -127,13 +128,17 @@ def _group_by(asked: _Asked) -> list[str]:
     return [name for name in allowed if not given or name in given] or allowed
 
 
+def _sums(pieces: Iterable[Piece], value_of_piece: Callable[[Piece], str]) -> Counter[str]:
+    sums: Counter[str] = Counter()
+    for piece in pieces:
+        sums[value_of_piece(piece)] += piece.stretch.playing_time
+    return sums
+
+
 def _rows(asked: _Asked, pieces: Iterable[Piece], group_by: Sequence[str]) -> list[Json]:
     """Sum up playing time by the attributes, longest first."""
     readers = [_reader(asked.kind, name) for name in group_by]
-    sums: dict[str, int] = {}
-    for piece in pieces:
-        value = ", ".join(read(piece) or EMPTY for read in readers)
-        sums[value] = sums.get(value, 0) + piece.stretch.playing_time
+    sums = _sums(pieces, lambda piece: ", ".join(read(piece) or EMPTY for read in readers))
     rows = [{"breakdown_value": value, "metric_value": total} for value, total in sums.items()]
     return ordered(rows, lambda row: row["metric_value"], descending=True, value=lambda row: str(row["breakdown_value"]))
 
@@ -213,12 +218,8 @@ def _dimension_values(request: DataRequest) -> Response:
     descending = query.descending("desc" if order == _METRIC else "asc")
     part = (query.text("query") or "").casefold()
     read = _reader(asked.kind, dimension)
-    sums: dict[str, int] = {}
-    for piece in asked.pieces:
-        value = read(piece) or EMPTY
-        if part in value.casefold():
-            sums[value] = sums.get(value, 0) + piece.stretch.playing_time
-    rows: list[Json] = [{"value": value, _METRIC: total} for value, total in sums.items()]
+    sums = _sums(asked.pieces, lambda piece: read(piece) or EMPTY)
+    rows: list[Json] = [{"value": value, _METRIC: total} for value, total in sums.items() if part in value.casefold()]
     rows = ordered(rows, lambda row: row[order], descending=descending, value=lambda row: row["value"])
     page = query.page(rows, maximum=_MAX_DIMENSION_LIMIT)
     return envelope(page, asked.timeframe, len(rows), meta={**asked.meta, "dimension_name": dimension})

@@ -103,7 +103,8 @@ class MediaWorker:
 
     def _job(self, order: IngestOrder) -> dict[str, Any] | None:
         """Return the job for the worker process; ``None`` if the media are to be generated."""
-        job = {"job": "ingest", "most": self._most_bytes, "url": None, "path": None, **_plain(order)}
+        members = attrs.asdict(order, filter=attrs.filters.exclude("asset_id", "clip_of", "path"))
+        job = {"job": "ingest", "most": self._most_bytes, "path": None, **members}
         if order.clip_of is not None:
             media_file = self._media_file(order.clip_of)
             return None if media_file is None else {**job, "path": str(media_file.path)}
@@ -256,11 +257,6 @@ class _JobQueue:
         self.process.close()
         self._thread.shutdown(wait=True, cancel_futures=True)
         self.process.settle()
-
-
-def _plain(order: IngestOrder) -> dict[str, Any]:
-    names = ("url", "start", "end", "tallest", "is_test")
-    return {name: getattr(order, name) for name in names}
 
 
 def _done(value: T) -> Future[T]:

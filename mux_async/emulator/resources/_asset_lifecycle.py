@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
+import attrs
+
 from mux_async.emulator.faults._faults import WorkFault
 from mux_async.emulator.http._messages import not_found
 from mux_async.emulator.media._backend import Download, MediaBackendError
@@ -51,7 +53,7 @@ def create_asset(
 ) -> Asset:
     """Add an asset that is being prepared from an input. *options* are in their normal form.
 
-    The caller emits the event (`announce_asset`).
+    The caller emits the event.
     """
     source = clip_source(main_input(options).get("url", ""))
     if source is not None:
@@ -91,11 +93,6 @@ def new_asset(
     if asset.test:
         state.wait(TEST_LIFETIME, "asset.expired", environment, asset.id)
     return asset
-
-
-def announce_asset(state: State, environment: Environment, asset: Asset) -> None:
-    """Emit the event that an asset was created."""
-    asset_event(state, environment, "created", asset)
 
 
 def add_playback_id(state: State, environment: Environment, owner: Asset | LiveStream, entry: Mapping[str, Any]) -> PlaybackId:
@@ -238,21 +235,11 @@ def _media_tracks(state: State, asset: Asset, media: MediaInfo) -> list[Track]:
     tracks: list[Track] = []
     if media.has_video:
         width, height = media.scaled(asset.stored_height)
-        tracks.append(
-            Track(
-                state.id_generator.id("track"),
-                "video",
-                duration=media.duration,
-                max_width=width,
-                max_height=height,
-                max_frame_rate=media.frame_rate,
-            )
-        )
+        video = Track(state.id_generator.id("track"), "video", duration=media.duration, max_width=width, max_height=height)
+        tracks.append(attrs.evolve(video, max_frame_rate=media.frame_rate))
     if media.channels:
-        track_id = state.id_generator.id("track")
-        tracks.append(
-            Track(track_id, "audio", status="ready", duration=media.duration, max_channels=media.channels, primary=True)
-        )
+        audio = Track(state.id_generator.id("track"), "audio", status="ready", duration=media.duration, primary=True)
+        tracks.append(attrs.evolve(audio, max_channels=media.channels))
     return tracks
 
 

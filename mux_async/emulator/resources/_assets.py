@@ -7,7 +7,6 @@ from bisect import bisect_left
 
 from mux_async.emulator.http._messages import Response, created, data, failed, invalid, json_response, no_content, not_found
 from mux_async.emulator.resources._asset_lifecycle import (
-    announce_asset,
     begin_mp4,
     close_master,
     create_asset,
@@ -36,7 +35,7 @@ def _create(call: ApiCall) -> Response:
         raise invalid("inputs[0].url is required")
     check_drm(call.environment, options.get("advanced_playback_policies", ()))
     asset = create_asset(call.state, call.environment, options, ingest_type="on_demand_url")
-    announce_asset(call.state, call.environment, asset)
+    asset_event(call.state, call.environment, "created", asset)
     return created(asset_json(asset, call.state))
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from urllib.parse import urlencode
 
 from mux_async.emulator.http._messages import Response, created, data, invalid
-from mux_async.emulator.resources._asset_lifecycle import announce_asset, create_asset
+from mux_async.emulator.resources._asset_lifecycle import create_asset
 from mux_async.emulator.resources._asset_options import check_drm, normalized
 from mux_async.emulator.routing._router import ApiCall, Route
 from mux_async.emulator.state._serialization import origin_of, upload_json
 from mux_async.emulator.state._state import Environment, State, Upload
 from mux_async.emulator.state._upload_sessions import UploadSession
-from mux_async.emulator.webhooks._events import upload_event
+from mux_async.emulator.webhooks._events import asset_event, upload_event
 
 UPLOAD_PREFIX = "_upload"
 """First part of the path of upload URLs."""
@@ -39,7 +39,7 @@ def complete(state: State, environment: Environment, upload: Upload) -> None:
     upload.status, upload.asset_id = "asset_created", asset.id
     # The upload's event comes first, if only just: facts/BEHAVIOUR.md, section 4.3.
     upload_event(state, environment, "asset_created", upload, "")
-    announce_asset(state, environment, asset)
+    asset_event(state, environment, "created", asset)
 
 
 def run_upload_step(_: State, environment: Environment, name: str, subject: str) -> None:

@@ -7,7 +7,7 @@ needs no schema until a request has a query string.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, cached_property
 from importlib.resources import files
 from typing import Any, Literal, TypeAlias, cast
@@ -32,7 +32,11 @@ class Parameter:
     schema: JsonSchema
 
 
-@attrs.frozen(eq=False)
+def _parameters(raw: Iterable[Mapping[str, Any]]) -> tuple[Parameter, ...]:
+    return tuple(Parameter(entry["name"], entry["in"], entry["required"], entry["schema"]) for entry in raw)
+
+
+@attrs.frozen(eq=False, kw_only=True)
 class Operation:
     """An operation.
 
@@ -44,11 +48,12 @@ class Operation:
     verb: str
     path: str
     host: str
-    parameters: tuple[Parameter, ...]
-    body: JsonSchema | None
     status: int
-    type: str | None
-    answer: JsonSchema
+    parameters: tuple[Parameter, ...] = attrs.field(default=(), converter=_parameters)
+    body: JsonSchema | None = None
+    body_required: bool = False
+    type: str | None = None
+    answer: JsonSchema = attrs.field(factory=dict[str, Any])
 
     def of(self, place: Literal["path", "query"]) -> tuple[Parameter, ...]:
         """The parameters of one place."""
@@ -61,7 +66,7 @@ class Spec:
     def __init__(self, document: Mapping[str, Any]) -> None:
         self.schemas: Mapping[str, JsonSchema] = document["schemas"]
         self.events: Mapping[str, str] = document["events"]
-        self.operations: Sequence[Operation] = tuple(_operation(raw) for raw in document["operations"])
+        self.operations: Sequence[Operation] = tuple(Operation(**raw) for raw in document["operations"])
         self._by_route = {(operation.verb, operation.path): operation for operation in self.operations}
         # Of several that match, the one with the most characters of its own is meant: /data/v1/exports/views is no view's id.
         ordered = sorted(self.operations, key=lambda operation: -len(_NAME.sub("", operation.path)))
@@ -98,22 +103,6 @@ class Spec:
             if match is not None:
                 return operation, {name: unquote(value) for name, value in match.groupdict().items()}
         return None
-
-
-def _operation(raw: Mapping[str, Any]) -> Operation:
-    return Operation(
-        id=raw["id"],
-        verb=raw["verb"],
-        path=raw["path"],
-        host=raw["host"],
-        parameters=tuple(
-            Parameter(entry["name"], entry["in"], entry["required"], entry["schema"]) for entry in raw.get("parameters", ())
-        ),
-        body=raw.get("body"),
-        status=raw["status"],
-        type=raw.get("type"),
-        answer=raw.get("answer", {}),
-    )
 
 
 def _pattern(path: str) -> re.Pattern[str]:

@@ -140,30 +140,12 @@ def take_due(state: State, busy: Collection[str] | None = None) -> list[WebhookR
 def _begin(state: State, endpoint: WebhookEndpoint, delivery: Delivery) -> WebhookRequest:
     delivery.status, delivery.next_at = "sending", None
     delivery.address, delivery.began_at = endpoint.address, state.now
-    attempt = len(delivery.attempts) + 1
-    timeout = state.settings.webhook_retries.timeout
+    attempt, timeout = len(delivery.attempts) + 1, state.settings.webhook_retries.timeout
     state.scheduler.add(state.now + timeout + _GRACE, OVERDUE, delivery.environment_id, f"{delivery.id}/{attempt}")
-    return _request(state, endpoint, delivery, attempt)
-
-
-def _request(state: State, endpoint: WebhookEndpoint, delivery: Delivery, attempt: int) -> WebhookRequest:
-    body = delivery.event.body.encode()
-    headers = {
-        "Content-Type": "application/json",
-        "Mux-Signature": sign_webhook(endpoint.secret, int(state.now), body),
-        "User-Agent": "Mux",
-    }
-    return WebhookRequest(
-        delivery.id,
-        endpoint.id,
-        delivery.event.id,
-        delivery.event.type,
-        endpoint.address,
-        headers,
-        body,
-        attempt,
-        state.settings.webhook_retries.timeout,
-    )
+    event, body = delivery.event, delivery.event.body.encode()
+    signature = sign_webhook(endpoint.secret, int(state.now), body)
+    headers = {"Content-Type": "application/json", "Mux-Signature": signature, "User-Agent": "Mux"}
+    return WebhookRequest(delivery.id, endpoint.id, event.id, event.type, endpoint.address, headers, body, attempt, timeout)
 
 
 def settle(state: State, delivery_id: str, status: int | None, error: str | None = None) -> Delivery | None:

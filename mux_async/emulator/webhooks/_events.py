@@ -89,9 +89,8 @@ def asset_warning(state: State, environment: Environment, asset: Asset, type: st
     shown = asset_data(state, asset)
     names = ("id", "status", "passthrough", "live_stream_id", "source_asset_id", "upload_id")
     data = {name: shown[name] for name in names if name in shown}
-    emit(
-        state, environment, "video.asset.warning", ("asset", asset.id), {**data, "warning": {"type": type, "message": message}}
-    )
+    data["warning"] = {"type": type, "message": message}
+    emit(state, environment, "video.asset.warning", ("asset", asset.id), data)
 
 
 def rendition_event(
