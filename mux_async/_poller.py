@@ -130,6 +130,8 @@ class _Sweep:
     missing: dict[Ref, None]
     """Objects that were on no page so far."""
     pages_left: int
+    pages: int = 0
+    """Pages that were read."""
     place: str | int | None = None
     """Of the next page."""
 
@@ -154,6 +156,7 @@ class Poller:
         self._schedule = PollSchedule()
         self._sweep: _Sweep | None = None
         self._sweeps = 0
+        self._sweep_pages = 0
         self._poll_scope: anyio.CancelScope | None = None
         self._final: OrderedDict[Hashable, Update] = OrderedDict()
 
@@ -166,14 +169,14 @@ class Poller:
         """Whether it has no waiters, and nothing to remember."""
         return not self._awaited and not self._final
 
-    async def wait(self, source: Source, ref: Ref, goal: Goal[T], timeout: float | None = None) -> T:
+    async def wait(self, source: Source, ref: Ref, goal: Goal[T], timeout: float = math.inf) -> T:
         """Wait until an object has the state that *goal* describes.
 
         Args:
             source: Makes the requests: for *ref*, and for the list while this task is the leader.
             ref: The object.
             goal: Its state.
-            timeout: Seconds; ``None`` for no limit.
+            timeout: Seconds.
 
         Raises:
             UploadError: The object will never exist.
@@ -185,13 +188,13 @@ class Poller:
         waiter = Waiter(cast("Goal[object]", goal), source)
         self._add(ref, waiter)
         try:
-            with anyio.move_on_after(math.inf if timeout is None else timeout):
+            with anyio.move_on_after(timeout):
                 await self._wait(waiter)
         finally:
             self._remove(ref, waiter)
         outcome = waiter.outcome
         if outcome is None:
-            raise goal.timeout_error(timeout or 0.0)
+            raise goal.timeout_error(timeout)
         if isinstance(outcome, MuxError):
             raise copied(outcome) from outcome.__cause__
         return cast("T", outcome)
@@ -229,8 +232,6 @@ class Poller:
             self._schedule.poll_now()
 
     async def _lead(self, leader: Waiter) -> None:
-        if self._pages_per_poll is not None:
-            self._schedule.polls_per_sweep = math.ceil(len(self._awaited) / (PAGE_LIMIT * self._pages_per_poll))
         error = await self._schedule.run(lambda: self._poll(leader.source))
         if isinstance(error, DeadlineExceededError):  # the deadline is the leader's; others may have more time
             leader.outcome = error
@@ -240,6 +241,7 @@ class Poller:
     def _add(self, ref: Ref, waiter: Waiter) -> None:
         if not self._awaited:
             self._schedule.restart()
+            self._sweep = None
         self._awaited.setdefault(ref, _Awaited()).waiters.append(waiter)
         if (final := self._final.get((ref, waiter.goal.part))) is not None:
             self._apply(final)
@@ -260,12 +262,15 @@ class Poller:
     async def _poll(self, source: Source) -> bool:
         """Request the state of awaited objects once. Returns whether any wait ended."""
         before = len(self._awaited)
+        if self._pages_per_poll is not None:
+            pages = max(self._sweep_pages, math.ceil(before / PAGE_LIMIT))
+            self._schedule.polls_per_sweep = math.ceil(pages / self._pages_per_poll)
         missing = dict.fromkeys(self._awaited)
         if before > 1:
             sweep = self._sweep = self._sweep or _Sweep(missing, math.ceil(before / PAGE_LIMIT) + EXTRA_PAGES)
             if not await self._read_pages(source, sweep):
                 return len(self._awaited) < before
-            missing = sweep.missing
+            missing, self._sweep_pages = sweep.missing, sweep.pages
         self._sweep = None
         self._sweeps += 1
         unseen = sorted((ref for ref in missing if ref in self._awaited), key=lambda ref: self._awaited[ref].last_sweep)
@@ -285,6 +290,7 @@ class Poller:
                 self._observe_all(error)  # the object that the list belongs to was deleted
                 return True
             sweep.pages_left -= 1
+            sweep.pages += 1
             for ref, value in rows:
                 sweep.missing.pop(ref, None)
                 self._observe(ref, value)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from mux_async._goals import ENDED, ENDED_PART, MASTER, gone
+from mux_async._goals import ENDED, ENDED_PART, MASTER, gone, is_whole
 from mux_async._models.model import Model
 from mux_async._poller import Ref, Update
 from mux_async.errors import UploadError
 
 if TYPE_CHECKING:
+    from mux_async._goals import Ended
     from mux_async.webhooks._event import Event
 
 # The names of lists in a `Ref`.
@@ -116,11 +117,11 @@ def _from_upload(state: str, wire: dict[str, Any]) -> list[Update]:
 
 
 def _from_job(version: int, event: Event) -> list[Update]:
-    data: object = getattr(event, "data", None)
-    job_id: object = getattr(data, "id", None)
-    if not isinstance(data, Model) or not isinstance(job_id, str) or getattr(data, "status", None) not in ENDED:
+    job: Any = getattr(event, "data", None)
+    if not isinstance(job, Model) or not isinstance(job_id := getattr(job, "id", None), str):
         return []
-    return [Update(Ref(JOBS[version], job_id), data, is_final=True)]
+    ended = cast("Ended", job)
+    return [Update(Ref(JOBS[version], job_id), ended, is_final=is_whole(ended))] if ended.status in ENDED else []
 
 
 def _from_run(version: int, event: Event) -> list[Update]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -87,19 +88,21 @@ async def wait(
     timeout: float | None,
     complete: Callable[[T], Awaitable[T]] | None = None,
 ) -> T:
-    """Wait for *goal*, and then, within the same *timeout*, for *complete* to return the whole of what was found."""
-    pollers, started = pollers_of(caller), anyio.current_time()
+    """Wait for *goal*, and for *complete* to return the whole of what was found, within *timeout*."""
+    pollers, deadline = pollers_of(caller), anyio.current_time() + (math.inf if timeout is None else timeout)
     try:
-        found = await pollers[ref.list].wait(source, ref, goal, timeout)
+        while True:
+            found = await pollers[ref.list].wait(source, ref, goal, deadline - anyio.current_time())
+            if complete is None:
+                return found
+            with anyio.CancelScope(deadline=deadline) as scope:
+                whole = await complete(found)
+                if goal.reached(whole) is not None:  # otherwise the list or the webhook is ahead of the object
+                    return whole
+            if scope.cancelled_caught:
+                raise goal.timeout_error(timeout or 0.0)
     finally:
         pollers.discard_idle(ref.list)
-    if complete is None:
-        return found
-    if timeout is None:
-        return await complete(found)
-    with anyio.move_on_after(started + timeout - anyio.current_time()):
-        return await complete(found)
-    raise goal.timeout_error(timeout)
 
 
 def operation_of(module: str, name: str) -> Operation[Any]:

@@ -22,6 +22,10 @@ from mux_async.models import (
     InputSettings,
     ListAssetsResponse,
     ListVideoViewsResponse,
+    LiveStream,
+    ModerateJob,
+    RobotsV1DirectiveRunDetail,
+    RobotsV1SummarizeJob,
     Track,
     Upload,
     WebhookAsset,
@@ -31,6 +35,18 @@ from mux_async.models.ids import AssetId
 from mux_async.playback import IngestAddresses, Playback, VideoParams
 from mux_async.signing import Signer, TokenRequest, VerifiedToken, verify
 from mux_async.webhooks.events import AssetEvent, UnknownEvent, parse_event
+
+
+async def waits(mux: Mux) -> None:
+    summarize = mux.robots.jobs.summarize
+    assert_type(await summarize.wait_until_done("j", timeout=5.0), RobotsV1SummarizeJob)
+    assert_type(await summarize.create_and_wait(parameters={"asset_id": "a", "tone": "playful"}), RobotsV1SummarizeJob)
+    await summarize.create_and_wait(parameters={"asset": "a"})  # type: ignore[arg-type]  # a typo
+    await summarize.create_and_wait()  # type: ignore[call-arg]  # parameters are required
+    assert_type(await mux.robots_v0.jobs.moderate.wait_until_done("j"), ModerateJob)
+    assert_type(await mux.robots.directives.runs.wait_until_done("d", "r"), RobotsV1DirectiveRunDetail)
+    assert_type(await mux.video.assets.wait_for_track("a", "t"), Track)
+    assert_type(await mux.video.live_streams.wait_until_active("l"), LiveStream)
 
 
 async def create(mux: Mux) -> None:

@@ -406,3 +406,23 @@ async def test_joining_hurries() -> None:
         await poller.wait(shelf, asset("new"), READY)
         assert anyio.current_time() - joined <= 1.0
         tasks.cancel_scope.cancel()
+
+
+async def test_a_sweep_in_parts() -> None:
+    """A poller of one page per poll sees every page in turn, and begins again with the first page when new tasks wait."""
+    shelf = Shelf({f"a{number}": math.inf for number in range(1_000)})
+    poller = Poller(pages_per_poll=1)
+    async with anyio.create_task_group() as tasks:
+        for number in range(1_000):
+            tasks.start_soon(poller.wait, shelf, asset(f"a{number}"), READY)
+        await anyio.sleep(25.5)
+        assert shelf.lists == [pytest.approx(each) for each in range(26)]
+        assert shelf.gets == []
+        tasks.cancel_scope.cancel()
+
+    shelf.ready_at["new"] = shelf.ready_at["newer"] = 0.0
+    before = anyio.current_time()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(poller.wait, shelf, asset("new"), READY)
+        tasks.start_soon(poller.wait, shelf, asset("newer"), READY)
+    assert anyio.current_time() - before < 1.0

@@ -17,6 +17,7 @@ from mux_async.errors import (
     PermissionDeniedError,
     ProcessingError,
 )
+from mux_async.webhooks import WebhookEvent, parse_event
 from tests.waiting.harness import Counter, emulated, ready_asset
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
@@ -109,18 +110,23 @@ async def test_each_job_is_seen_in_ten_seconds() -> None:
 
 
 async def test_jobs_far_down_the_list() -> None:
-    """Jobs beyond the pages of a sweep are requested one by one."""
+    """Jobs beyond the pages of a sweep are requested one by one, each by its workflow, after each sweep: every 10 s."""
     async with emulated(EmulatorSettings(time_to_ready=500.0), has_limits=False) as (emulator, mux):
         asset = await ready_asset(mux)
-        old = [await summarize(mux, asset.id, number) for number in range(5)]
-        for number in range(5, 400):
+        jobs = mux.robots.jobs
+        old = [await summarize(mux, asset.id, number) for number in range(3)]
+        other = await jobs.moderate.create(parameters={"asset_id": asset.id})
+        for number in range(3, 400):
             await summarize(mux, asset.id, number)
         seen = Counter(emulator)
         async with anyio.create_task_group() as tasks:
             for job_id in old:
-                tasks.start_soon(mux.robots.jobs.summarize.wait_until_done, job_id)
+                tasks.start_soon(jobs.summarize.wait_until_done, job_id)
+            tasks.start_soon(jobs.moderate.wait_until_done, other.id or "")
 
-    assert seen.paths() == {JOBS} | {f"{JOBS}/summarize/{job_id}" for job_id in old}
+    assert seen.paths() == {JOBS, f"{JOBS}/moderate/{other.id}"} | {f"{JOBS}/summarize/{job_id}" for job_id in old}
+    reads = [each.at for each in seen.gets if each.path.endswith(old[0])]
+    assert max(later - earlier for earlier, later in pairwise(reads)) < 15.0
 
 
 @OLD
@@ -244,6 +250,52 @@ async def test_webhooks_end_waits() -> None:
     assert len(seen.gets) == polls
 
 
+def event_of(job: dict[str, object], *, nested: bool) -> WebhookEvent:
+    kind = f"robots.v1.job.summarize.{job['status']}"
+    return parse_event(
+        {
+            "type": kind,
+            "id": "3f1e4d50-0000-4000-8000-000000000000",
+            "created_at": "2026-01-01T00:00:00.000000Z",
+            "object": {"type": "job", "id": job["id"]},
+            "environment": {"name": "Test", "id": "j0863n"},
+            "attempts": [],
+            "data": {kind: job} if nested else job,
+        }
+    )
+
+
+@pytest.mark.parametrize("nested", [False, True])
+async def test_both_nestings(nested: bool) -> None:
+    """A job ends its wait whether the event holds it at the top or under the event's name."""
+    async with emulated(EmulatorSettings(time_to_ready=100.0)) as (_, mux):
+        job_id = await summarize(mux, (await ready_asset(mux)).id)
+        mux.webhook_received(event_of({"id": job_id, "status": "completed", "outputs": {"title": "A film"}}, nested=nested))
+        job = await mux.robots.jobs.summarize.wait_until_done(job_id)
+
+    assert job.outputs is not None
+    assert job.outputs.title == "A film"
+
+
+async def test_an_event_without_results() -> None:
+    """An event that does not hold the results only causes a read, and the wait goes on if the job itself is not done yet."""
+    async with emulated(EmulatorSettings(time_to_ready=100.0)) as (emulator, mux):
+        job_id = await summarize(mux, (await ready_asset(mux)).id)
+        seen = Counter(emulator)
+
+        async def tell() -> None:
+            for at in (50, 100):
+                await anyio.sleep(at)
+                mux.webhook_received(event_of({"id": job_id, "status": "completed"}, nested=True))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(tell)
+            job = await mux.robots.jobs.summarize.wait_until_done(job_id)
+            assert job.outputs is not None
+
+    assert len(seen.gets) < 30
+
+
 async def test_refused_terms() -> None:
     """While the terms are not accepted, a wait raises at once and says what to do."""
     async with emulated(has_terms=False) as (emulator, mux):
@@ -311,6 +363,7 @@ async def test_the_directive_is_deleted() -> None:
         made = await directive(mux, "summarize")
         assets = [await ready_asset(mux) for _ in range(2)]
         runs = [await start(mux, made, asset.id) for asset in assets]
+        deleted = 0.0
 
         async def wait(run_id: str) -> None:
             with pytest.raises(NotFoundError):
@@ -321,3 +374,5 @@ async def test_the_directive_is_deleted() -> None:
                 tasks.start_soon(wait, run_id)
             await anyio.sleep(10)
             await mux.robots.directives.delete(made)
+            deleted = anyio.current_time()
+        assert anyio.current_time() - deleted < 10.0
