@@ -28,7 +28,7 @@ def env(server: Emulate) -> dict[str, str]:
 
 
 def test_get(env: dict[str, str]) -> None:
-    """A GET prints the JSON that was answered, and nothing else."""
+    """A GET prints the JSON of the response, and nothing else."""
     done = run_here("api", "GET", "/video/v1/live-streams?limit=2", env=env)
 
     assert (done.returncode, done.stderr) == (0, "")
@@ -60,7 +60,7 @@ def test_paginate_with_cursors(env: dict[str, str]) -> None:
 
 
 def test_paginate_no_list(env: dict[str, str]) -> None:
-    """What is not a list is not printed as one: a sentence says what to leave out."""
+    """A response that is not a list is an error with ``--paginate``, and the message says to leave it out."""
     done = run_here("api", "GET", "/system/v1/whoami", "--paginate", env=env)
 
     assert done.returncode == 1
@@ -68,7 +68,7 @@ def test_paginate_no_list(env: dict[str, str]) -> None:
 
 
 def test_bodies(env: dict[str, str], tmp_path: Path) -> None:
-    """Members of the body come from text, JSON and a file, later ones before earlier ones."""
+    """Members of the body come from text, JSON and a file; later ones replace earlier ones."""
     file = tmp_path / "body.json"
     file.write_text('{"passthrough": "from the file", "reconnect_window": 10}')
     done = run_here(
@@ -80,7 +80,7 @@ def test_bodies(env: dict[str, str], tmp_path: Path) -> None:
 
 
 def test_error_body(env: dict[str, str]) -> None:
-    """The body of an error is printed, the sentence goes to standard error, and the exit code is 1."""
+    """The body of an error is printed, the message goes to standard error, and the exit code is 1."""
     done = run_here("api", "DELETE", "/video/v1/assets/nothing", env=env)
 
     assert done.returncode == 1
@@ -89,7 +89,7 @@ def test_error_body(env: dict[str, str]) -> None:
 
 
 def test_no_content(env: dict[str, str]) -> None:
-    """An answer without a body prints nothing."""
+    """A response without a body prints nothing."""
     made = json.loads(run_here("api", "POST", "/video/v1/live-streams", "-f", "passthrough=gone", env=env).stdout)["data"]
     done = run_here("api", "DELETE", f"/video/v1/live-streams/{made['id']}", env=env)
 
@@ -121,7 +121,7 @@ def test_include(env: dict[str, str]) -> None:
     ],
 )
 def test_wrong_input(server: Emulate, env: dict[str, str], arguments: list[str], message: str) -> None:
-    """What cannot work is refused with exit code 2 before anything is sent."""
+    """Wrong arguments are refused with exit code 2 before anything is sent."""
     before = len(server.arrivals())
     done = run_here("api", *arguments, env={**env, "COLUMNS": "400"})
 

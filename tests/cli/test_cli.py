@@ -84,7 +84,7 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_missing_libraries(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without typer and rich, the command says which extra brings them, and shows no traceback."""
+    """Without typer and rich, the command names the extra that installs them, and shows no traceback."""
 
     def nothing(name: str) -> None:
         del name
@@ -97,7 +97,7 @@ def test_missing_libraries(capsys: pytest.CaptureFixture[str], monkeypatch: pyte
 
 
 def test_missing_ffmpeg(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without imageio-ffmpeg, the demo says which extra brings it."""
+    """Without imageio-ffmpeg, the demo names the extra that installs it."""
 
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)  # importing it fails
     code, out, err = invoke(capsys, "demo")
@@ -107,7 +107,7 @@ def test_missing_ffmpeg(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
 
 
 def test_missing_credentials(capsys: pytest.CaptureFixture[str], films: Path) -> None:
-    """Without credentials nothing is sent, and one sentence says where they come from."""
+    """Without credentials nothing is sent, and the message says how to set them."""
     code, out, err = invoke(capsys, "ingest", str(films))
 
     assert (code, out) == (2, "")
@@ -138,7 +138,7 @@ def test_missing_credentials(capsys: pytest.CaptureFixture[str], films: Path) ->
 def test_wrong_input(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
 ) -> None:
-    """What cannot work is refused with exit code 2 and a sentence, before anything is sent."""
+    """Wrong arguments are refused with exit code 2 and a message, before anything is sent."""
     monkeypatch.chdir(tmp_path)
     tone(tmp_path / "film.wav")
     (tmp_path / "empty").mkdir()
@@ -152,7 +152,7 @@ def test_wrong_input(
 
 @pytest.mark.usefixtures("credentials")
 def test_doctor_shows_no_secret(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The doctor says what is set without showing it, and finds both transports."""
+    """The doctor says which secrets are set without showing them, and finds both transports."""
     monkeypatch.setenv("MUX_TOKEN_SECRET", "canary-5d1")
     code, out, err = invoke(capsys, "doctor")
 
@@ -164,7 +164,7 @@ def test_doctor_shows_no_secret(capsys: pytest.CaptureFixture[str], monkeypatch:
 
 @pytest.mark.usefixtures("credentials")
 def test_doctor_names_the_extra(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is missing is named with its extra, and an address in brackets is shown whole: neither is markup."""
+    """A missing library is named with its extra, and an address in brackets is shown whole: neither is taken for markup."""
     real = importlib.util.find_spec
 
     def find_spec(name: str) -> object:
@@ -180,7 +180,7 @@ def test_doctor_names_the_extra(capsys: pytest.CaptureFixture[str], monkeypatch:
 
 
 def test_doctor_without_credentials(capsys: pytest.CaptureFixture[str]) -> None:
-    """The doctor shows the rest and ends with what is missing."""
+    """Without credentials the doctor shows the rest and fails."""
     code, out, err = invoke(capsys, "doctor")
 
     assert code == 2
@@ -200,7 +200,7 @@ def test_limits(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.usefixtures("credentials")
 def test_forecast(capsys: pytest.CaptureFixture[str]) -> None:
-    """A day's worth of creates is forecast by class of service, as a table and as JSON."""
+    """The creates of a day are forecast by priority, as a table and as JSON."""
     code, out, _ = invoke(capsys, "limits", "--post", "86400")
     assert code == 0
     assert "86,400 post" in out
@@ -224,8 +224,8 @@ def test_limits_of_two_tokens(capsys: pytest.CaptureFixture[str], monkeypatch: p
     assert told["low_priority_buckets"].keys() == told["buckets"].keys()
 
 
-def test_nobody_there(films: Path, tmp_path: Path) -> None:
-    """When the server cannot be reached, the command fails in a sentence."""
+def test_no_server(films: Path, tmp_path: Path) -> None:
+    """If the server cannot be reached, the command fails with a message and without a traceback."""
     done = run_here("upload", str(films / "0.wav"), "--base-url", "http://127.0.0.1:1", cwd=tmp_path)
 
     assert done.returncode == 1
@@ -244,7 +244,7 @@ def test_debug(films: Path, tmp_path: Path) -> None:
 
 
 def test_upload(emulator: Emulate, films: Path, tmp_path: Path) -> None:
-    """``upload`` prints the address that plays."""
+    """``upload`` prints the playback URL."""
     done = run_here("upload", str(films / "1.wav"), "--title", "A tone", "--base-url", emulator.origin, cwd=tmp_path)
 
     assert done.returncode == 0, done.stderr
@@ -253,15 +253,15 @@ def test_upload(emulator: Emulate, films: Path, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="names of files are text there")
 def test_upload_of_an_odd_name(emulator: Emulate, tmp_path: Path) -> None:
-    """A file whose name is no text can be uploaded all the same."""
+    """A file can be uploaded if its name is not valid text."""
     film = tone(tmp_path / os.fsdecode(b"film-\xff.wav"))
     done = run_here("upload", str(film), "--base-url", emulator.origin, cwd=tmp_path)
 
     assert done.returncode == 0, done.stderr
 
 
-def test_what_was_asked_for(films: Path, tmp_path: Path) -> None:
-    """Policies, test assets and the time to wait are those of the command line, for ``ingest`` and ``upload`` alike."""
+def test_options_of_uploads(films: Path, tmp_path: Path) -> None:
+    """``ingest`` and ``upload`` use the policies, the test flag and the timeout of the command line."""
     options = ["--policy", "signed", "--test", "--timeout", "1"]
     with emulate_here(EmulatorSettings(limits=None, time_to_ready=500.0)) as emulator:
         ingested = run_here("ingest", str(films / "0.wav"), *options, "--base-url", emulator.origin, cwd=tmp_path)
@@ -282,7 +282,7 @@ def test_what_was_asked_for(films: Path, tmp_path: Path) -> None:
 
 @pytest.mark.timeout(120)
 def test_demo(tmp_path: Path) -> None:
-    """The demo makes real files, gets every one ready, shows their addresses, and saw no 429."""
+    """The demo makes real files, ingests all of them, shows their URLs, and gets no 429."""
     done = run_here("demo", env={}, cwd=tmp_path)
 
     assert done.returncode == 0, done.stdout + done.stderr
@@ -297,7 +297,7 @@ def test_demo(tmp_path: Path) -> None:
 @pytest.mark.proof
 @pytest.mark.timeout(120)
 def test_demo_is_kept(tmp_path: Path) -> None:
-    """With ``--keep`` the demo goes on until it is interrupted, on however narrow a terminal its URLs are whole, and every one plays."""
+    """With ``--keep`` the demo runs until it is interrupted; on a narrow terminal its URLs are whole, and every one plays."""
     process = subprocess.Popen(
         command("demo", "--keep"), stdout=subprocess.PIPE, text=True, env={**environment({}), "COLUMNS": "60"}, cwd=tmp_path
     )
@@ -320,7 +320,7 @@ def test_demo_is_kept(tmp_path: Path) -> None:
 
 
 def decoded(url: str) -> str:
-    """Return what the first frame is that a player gets from *url*."""
+    """Return the kind of the first frame that a player decodes from *url*."""
     av = pytest.importorskip("av")
     with av.open(url, timeout=20) as film:
         stream = (film.streams.video or film.streams.audio)[0]

@@ -1,4 +1,4 @@
-"""Completion in the shell: what bash is told, and what it makes of it."""
+"""Completion in the shell: what the command prints for bash, and what bash completes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_values(words: str, expected: str) -> None:
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
 def test_in_bash(tmp_path: Path) -> None:
-    """The script that ``--show-completion`` prints works in bash: it completes commands, and leaves names of files to the shell."""
+    """The script of ``--show-completion`` works in bash: it completes commands, and leaves names of files to the shell."""
     program = tmp_path / "mux-async"
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m mux_async.cli "$@"\n')
     program.chmod(0o755)

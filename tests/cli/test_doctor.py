@@ -59,7 +59,7 @@ def test_the_table_of_variables(tmp_path: Path) -> None:
 
 
 def test_online(server: Emulate, tmp_path: Path) -> None:
-    """Online, the server says who the token is, and clock and limits store are checked."""
+    """Online, the token, the clock and the store of the limits are checked."""
     env = {**CREDENTIALS, "MUX_BASE_URL": server.origin, "XDG_CONFIG_HOME": str(tmp_path)}
     code, checks = doctor("--online", env={**env, "MUX_LIMITS_URL": f"sqlite:///{tmp_path}/limits.db"})
 
@@ -107,7 +107,7 @@ def test_nothing_is_sent(server: Emulate, tmp_path: Path) -> None:
     ],
 )
 def test_problems(server: Emulate, tmp_path: Path, settings: dict[str, str], check: str) -> None:
-    """What does not work is named, without the secret, and the exit code is 1."""
+    """A problem is named, without the secret, and the exit code is 1."""
     env = {**CREDENTIALS, "MUX_BASE_URL": server.origin, "XDG_CONFIG_HOME": str(tmp_path)}
     code, checks = doctor("--online", env={**env, **settings})
 
@@ -117,7 +117,7 @@ def test_problems(server: Emulate, tmp_path: Path, settings: dict[str, str], che
 
 
 def test_no_credentials(tmp_path: Path) -> None:
-    """Without credentials the rest is shown all the same, and the exit code is 2."""
+    """Without credentials the other checks are shown, and the exit code is 2."""
     code, checks = doctor(env={"XDG_CONFIG_HOME": str(tmp_path)})
 
     assert code == 2

@@ -30,7 +30,7 @@ from tests.cli.commands import run_here
 
 
 def test_errors_become_sentences(capsys: pytest.CaptureFixture[str]) -> None:
-    """Errors of the SDK are explained, in groups too; anything else keeps its traceback."""
+    """Errors of the SDK are printed as messages, also in groups; other errors keep their traceback."""
     assert explain(BaseExceptionGroup("", [MuxError("one"), ConfigurationError("two")])) == 2
     assert capsys.readouterr().err == "error: one\nerror: two\n"
     assert explain(BaseExceptionGroup("", [MuxError("one"), ZeroDivisionError()])) is None
@@ -51,19 +51,19 @@ def test_errors_become_sentences(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_rates(text: str, expected: float) -> None:
-    """A rate is bytes a second unless it says bits; thousands unless it says Ki, Mi or Gi."""
+    """A rate is in bytes a second unless it says bits, and in thousands unless it says Ki, Mi or Gi."""
     assert rate(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "fast", "-5M", "0", "0M", "5i", "5X", "M"])
-def test_rates_that_are_none(text: str) -> None:
+def test_invalid_rates(text: str) -> None:
     """Anything else is refused with examples."""
     with pytest.raises(typer.BadParameter, match="500k"):
         rate(text)
 
 
-def test_places_differ() -> None:
-    """The same file for two servers, or two files, are kept apart."""
+def test_state_files() -> None:
+    """Two servers, and two files, have different state files."""
     places = {
         state_path("a.mp4", "http://a"),
         state_path("a.mp4", "http://b"),
@@ -76,7 +76,7 @@ def test_places_differ() -> None:
 
 
 def test_names_of_journals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A journal is named after its sources: the same in every run, whatever their order, and always a name that files can have."""
+    """A journal is named after its sources: the same in every run, independent of their order, and always a valid file name."""
     monkeypatch.chdir(tmp_path)
 
     def name(*names: str) -> str:
@@ -92,7 +92,7 @@ def test_names_of_journals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_media_is_real(tmp_path: Path) -> None:
-    """Files that the demo makes are what they say, and bytes that are no medium are found out."""
+    """The demo's media files have the duration and size of their recipe, and a file without media is detected."""
     recipe = DEMO[1]
     made = probe_media(MediaSource(size=1, path=make_media(recipe, tmp_path)))
     (tmp_path / "text.mp4").write_text("not a film")
@@ -139,7 +139,7 @@ async def test_a_loop_that_waits() -> None:
 
 @pytest.mark.asyncio
 async def test_what_was_ignored_stays_ignored() -> None:
-    """In the background of a script, where Ctrl-C is for the script, SIGINT does nothing, and SIGTERM what it always does."""
+    """If SIGINT was ignored at the start, as in the background of a script, it stays ignored; SIGTERM still arrives."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with open_interrupts() as interrupts:
@@ -180,7 +180,7 @@ def test_shown(name: str) -> None:
 
 @pytest.mark.parametrize("example", [each for examples in EXAMPLES.values() for each in examples])
 def test_options(example: str) -> None:
-    """Each example names a command that there is, and options that it takes."""
+    """Each example names an existing command, and options that it has."""
     words = shlex.split(next(part for part in example.split("| ") if part.startswith("mux-async")))[1:]
     words = words[: words.index("|")] if "|" in words else words
     found: object = PROGRAM

@@ -48,7 +48,7 @@ _accounts = count()
 
 
 def probe(source: MediaSource) -> MediaInfo | InputProblem:
-    """Take files of 13 bytes for no films."""
+    """Refuse files of 13 bytes as invalid media."""
     return InputProblem("invalid_input", "not a film") if source.size == 13 else MediaInfo(10.0)
 
 
@@ -126,7 +126,7 @@ def films(tmp_path: Path) -> Path:
 
 @pytest.mark.usefixtures("films")
 def test_from_a_folder_to_a_report(line: Line, tmp_path: Path) -> None:
-    """Away from a terminal there are JSON lines, for people there are sentences beside them, and the report has every item."""
+    """Without a terminal, standard output has JSON lines and standard error messages for people; the report has every item."""
     code, lines, err = line("films", "--report", "report.csv")
 
     assert code == 0
@@ -147,7 +147,7 @@ def test_from_a_folder_to_a_report(line: Line, tmp_path: Path) -> None:
 
 
 def test_the_same_command_again(line: Line, films: Path) -> None:
-    """Running the same command again makes only what is new, says what was done before, and its report has all of it."""
+    """A second run creates only new items, says how many were done before, and its report has all of them."""
     line("films")
     (films / "more.mp4").write_bytes(b"more")
     code, lines, err = line("films", "--report", "report.jsonl")
@@ -161,7 +161,7 @@ def test_the_same_command_again(line: Line, films: Path) -> None:
 
 
 def test_retry_failed(line: Line, films: Path) -> None:
-    """What failed stays failed, with its reason, until somebody asks for it to be tried again."""
+    """Failed items stay failed, with their reason, until ``--retry-failed``."""
     line.emulator.faults.add(Fault(method="POST", path="/video/v1/uploads", nth=1, status=422))
     code, lines, err = line("films", "--concurrency", "1")
     assert code == 1
@@ -182,7 +182,7 @@ def test_retry_failed(line: Line, films: Path) -> None:
 
 @pytest.mark.usefixtures("films")
 def test_status(line: Line, films: Path) -> None:
-    """The journal tells how an ingest stands, which items failed and why, and writes the report at any time."""
+    """``ingest-status`` shows the progress and the failed items with their reasons, and writes the report at any time."""
     (films / "bad.mp4").write_bytes(b"thirteen byte")
     line("films")
     code, out, _ = line.text("ingest-status", "films.mux-journal", "--report", "later.csv")
@@ -214,7 +214,7 @@ def test_status(line: Line, films: Path) -> None:
 
 @pytest.mark.usefixtures("films")
 def test_dry_run(line: Line, tmp_path: Path) -> None:
-    """A dry run says what is to be done, what it costs, how long it takes at least and what is done already; it leaves nothing behind."""
+    """A dry run shows the items, the requests, the shortest duration and what is done already; it writes no file."""
     code, out, _ = line.text("ingest", "films", "films/0.mp4", "--dry-run")
 
     assert code == 0
@@ -233,7 +233,7 @@ def test_dry_run(line: Line, tmp_path: Path) -> None:
 
 
 def test_dry_run_without_credentials(films: Path, tmp_path: Path) -> None:
-    """A dry run needs no credentials, and forecasts by the limits that every account has."""
+    """A dry run needs no credentials, and forecasts by the default limits."""
     done = run_here("ingest", str(films), "--dry-run", env={}, cwd=tmp_path)
 
     assert done.returncode == 0, done.stderr
@@ -242,7 +242,7 @@ def test_dry_run_without_credentials(films: Path, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("films")
 def test_bad_lines_stop(line: Line) -> None:
-    """With a bad line nothing starts: each is named with its line and column, and how to mend it."""
+    """With bad lines nothing is sent: each is named with its line and column, and the message says how to correct it."""
     Path("list.csv").write_text(
         "path,video_quality,test\nfilms/0.mp4,plus,\nfilms/1.mp4,plsu,\nfilms/9.mp4,,\nfilms/2.mp4,,si\n"
     )
@@ -257,7 +257,7 @@ def test_bad_lines_stop(line: Line) -> None:
 
 @pytest.mark.usefixtures("films")
 def test_the_good_ones_go_on(line: Line) -> None:
-    """With bad lines to be skipped, the good ones become assets, and the report and the exit code tell of the others."""
+    """With ``--on-bad-line skip`` the good lines become assets; the report has the others, and the exit code is 1."""
     Path("list.csv").write_text("path,video_quality\nfilms/0.mp4,plus\nfilms/1.mp4,plsu\n")
     code, lines, err = line("list.csv", "--on-bad-line", "skip", "--report", "r.jsonl")
 
@@ -271,7 +271,7 @@ def test_the_good_ones_go_on(line: Line) -> None:
 
 
 def test_many_bad_lines(line: Line) -> None:
-    """Of very many bad lines the first ones are printed, and the others counted."""
+    """Of many bad lines the first 20 are printed, and the others counted."""
     Path("list.txt").write_text("".join(f"missing-{number}.mp4\n" for number in range(500)))
     code, _, err = line("--manifest", "list.txt")
 
@@ -281,7 +281,7 @@ def test_many_bad_lines(line: Line) -> None:
 
 
 def test_settings_in_one_create(line: Line) -> None:
-    """Whatever a manifest says about an item, it costs one POST, and the asset has all of it."""
+    """All settings of an item in a manifest are sent in one POST, and the asset has them."""
     Path("list.jsonl").write_text(
         json.dumps(
             {
@@ -309,7 +309,7 @@ def test_settings_in_one_create(line: Line) -> None:
 
 
 def test_a_list_on_standard_input(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A list may come from another program, in any of the forms."""
+    """A list can be read from standard input, in any of the forms."""
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"url,title\nhttps://example.com/a.mp4,One\n")))
     code, lines, err = line("-", "--format", "csv", "https://example.com/b.mp4")
 
@@ -323,7 +323,7 @@ def test_a_list_on_standard_input(line: Line, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.usefixtures("films")
 def test_options_are_kept(line: Line) -> None:
-    """Who goes on with an ingest that makes signed test assets goes on making these, without saying so again."""
+    """A later run with the same journal uses the options of the first one."""
     line("films/0.mp4", "--policy", "signed", "--test", "--journal", "j")
     line("films", "--journal", "j")
 
@@ -334,7 +334,7 @@ def test_options_are_kept(line: Line) -> None:
 
 @pytest.mark.usefixtures("films")
 def test_another_server(line: Line) -> None:
-    """What was done at one server is not taken for done at another: a journal is of one."""
+    """A journal of one server is refused for another one."""
     line("films/0.mp4", "--journal", "j")
     code, lines, err = line("films/0.mp4", "--journal", "j", "--base-url", "http://127.0.0.1:1")
 
@@ -343,7 +343,7 @@ def test_another_server(line: Line) -> None:
 
 
 def test_a_full_disk_at_the_end(line: Line) -> None:
-    """When the report finds the disk full, the assets are made, the journal is whole, and the report can be had later."""
+    """If the disk is full when the report is written, assets and journal are complete, and the report can be written later."""
     names = [f"https://example.com/{number}{'x' * 9000}.mp4" for number in range(12)]
     line(*names, "--journal", "films.mux-journal")
     Path("r.csv").write_text("the one before")
@@ -405,7 +405,7 @@ def test_over_sockets(server: Emulate, films: Path, tmp_path: Path, transport: s
 
 
 def test_wrong_credentials(server: Emulate, films: Path, tmp_path: Path) -> None:
-    """Wrong credentials end the run with exit code 1, the reason, and how much was not begun; no secret is shown or kept."""
+    """Wrong credentials end the run with exit code 1, the reason, and the number of items not begun; no secret is shown or stored."""
     done = run_here(
         *("ingest", str(films), "--concurrency", "1", "--base-url", server.origin, "--report", "r.csv"),
         env={"MUX_TOKEN_ID": "test-token", "MUX_TOKEN_SECRET": "canary-wrong"},
@@ -431,7 +431,7 @@ def start(emulator: Emulate, folder: Path, *options: str) -> subprocess.Popen[st
 
 
 def test_interrupted(films: Path, tmp_path: Path) -> None:
-    """Ctrl-C finishes what was begun, begins nothing else, writes the report and exits with 130; the same command does the rest."""
+    """Ctrl-C finishes the items that were begun, begins no other, writes the report and exits with 130; the next run does the rest."""
     (films / "3.mp4").write_bytes(b"film")
     with emulate_here(EmulatorSettings(time_to_ready=0.3)) as emulator:
         process = start(emulator, tmp_path, "--concurrency", "1", "--report", "r.jsonl")
@@ -457,7 +457,7 @@ def test_interrupted(films: Path, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("films")
 def test_interrupted_twice(tmp_path: Path) -> None:
-    """A second Ctrl-C stops at once; the journal is safe, and tells how far everything is."""
+    """A second Ctrl-C stops at once; the journal has the progress of every item."""
     with emulate_here(EmulatorSettings(time_to_ready=600.0)) as emulator:
         process = start(emulator, tmp_path)
         assert process.stdout is not None
@@ -480,8 +480,8 @@ def test_interrupted_twice(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse names that are no text")
-def test_names_that_are_no_text(server: Emulate, tmp_path: Path) -> None:
-    """Names that are not UTF-8 are ingested without a locale too, from a folder and from what ``find -print0`` writes, and once."""
+def test_names_that_are_not_utf8(server: Emulate, tmp_path: Path) -> None:
+    """Names that are not UTF-8 are ingested once, without a locale too, from a folder and from the output of ``find -print0``."""
     films = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
     films.mkdir()
     (films / os.fsdecode(b"a\xff\n.mp4")).write_bytes(b"one")

@@ -1,4 +1,4 @@
-"""Proxy, certificate authorities and the environment's proxies: for every command that asks a server, however they are given."""
+"""Proxy, certificate authorities and the environment's proxies, for every command that sends requests, in all ways to set them."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ COMMANDS = {
 @pytest.mark.parametrize("place", ["before", "behind", "variable", "environment"])
 @pytest.mark.parametrize("name", COMMANDS)
 def test_proxy(env: dict[str, str], name: str, place: str) -> None:
-    """Every command that asks a server does so through the proxy, given before it, behind it, by its variable, or by the environment."""
+    """Every command that sends requests uses the proxy, given before it, after it, by its variable, or by the environment."""
     command = COMMANDS[name]
     with serve() as proxy:
         match place:
@@ -98,8 +98,8 @@ def test_proxy(env: dict[str, str], name: str, place: str) -> None:
         assert all(f" {NOWHERE}/" in target for target in proxy.targets)
 
 
-def test_unasked(env: dict[str, str]) -> None:
-    """Proxies of the environment are not used unasked, and ``--no-trust-env`` counts more than the variable."""
+def test_only_on_request(env: dict[str, str]) -> None:
+    """Proxies of the environment are used only with ``--trust-env`` or its variable, and ``--no-trust-env`` overrides the variable."""
     with serve() as proxy, serve() as server:
         env = {**env, "http_proxy": proxy.origin, "no_proxy": "", "MUX_BASE_URL": server.origin}
         command = COMMANDS["api"]
@@ -112,7 +112,7 @@ def test_unasked(env: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("transport", ["aiohttp", "httpx"])
 def test_authorities(env: dict[str, str], tmp_path: Path, transport: str) -> None:
-    """A server whose certificate comes from an authority of one's own is trusted with its file, and not without."""
+    """A server with a certificate of a private authority is trusted with ``--ca-file``, and not without."""
     authority: Any = trustme.CA()  # its annotations are not complete
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
@@ -139,7 +139,7 @@ def test_authorities(env: dict[str, str], tmp_path: Path, transport: str) -> Non
     ],
 )
 def test_mistakes(env: dict[str, str], options: list[str], message: str) -> None:
-    """A proxy that is no URL, and a file without certificates, are a sentence before anything is sent."""
+    """An invalid proxy, and a file without certificates, are refused with a message before anything is sent."""
     done = run_here(*COMMANDS["api"], *options, env=env)
 
     assert done.returncode != 0
@@ -149,7 +149,7 @@ def test_mistakes(env: dict[str, str], options: list[str], message: str) -> None
 
 
 def test_one_run_does_not_reach_the_next(env: dict[str, str]) -> None:
-    """What one run of the command line was given is forgotten by the next in the same process."""
+    """The options of one run have no effect on the next run in the same process."""
     with serve() as proxy, serve() as server:
         run_here(*COMMANDS["api"], "--proxy", proxy.origin, env=env)
         before = len(proxy.targets)

@@ -43,7 +43,7 @@ def whoami(env: dict[str, str], *options: str) -> str:
 
 
 def test_chosen(server: Emulate, env: dict[str, str], config: Path) -> None:
-    """A profile that was added is used by ``--profile`` and by ``MUX_PROFILE``, and the default one where nothing is set."""
+    """An added profile is chosen by ``--profile`` and by ``MUX_PROFILE``; without them the default profile is used."""
     add(env, "staging", "--base-url", server.origin, answers=f"staging\n{SECRET}\n")
     add(env, "ci", "--base-url", server.origin, answers="ci\nother\n")
 
@@ -54,7 +54,7 @@ def test_chosen(server: Emulate, env: dict[str, str], config: Path) -> None:
 
 
 def test_variables(server: Emulate, env: dict[str, str]) -> None:
-    """Credentials in variables come before the default profile, and behind a profile that was asked for."""
+    """Credentials in variables take precedence over the default profile, and ``--profile`` takes precedence over them."""
     add(env, "staging", "--base-url", server.origin, answers=f"staging\n{SECRET}\n")
     own = {**env, "MUX_TOKEN_ID": "ci", "MUX_TOKEN_SECRET": "other", "MUX_BASE_URL": server.origin}
 
@@ -62,7 +62,7 @@ def test_variables(server: Emulate, env: dict[str, str]) -> None:
 
 
 def test_whole(server: Emulate, env: dict[str, str]) -> None:
-    """A profile is whole: a signing key of the environment is not used with another environment's token."""
+    """With a profile, no variable is used: a signing key of the variables may belong to another environment."""
     add(env, "staging", "--base-url", server.origin, answers=f"staging\n{SECRET}\n")
     own = {**env, "MUX_SIGNING_KEY": "key", "MUX_PRIVATE_KEY": "not a key"}
     done = run_here("--profile", "staging", "sign", "PLAYBACK", env=own)
@@ -72,7 +72,7 @@ def test_whole(server: Emulate, env: dict[str, str]) -> None:
 
 
 def test_list_and_remove(server: Emulate, env: dict[str, str], config: Path) -> None:
-    """The list shows names, tokens and servers and no secret; what is removed is gone from the file."""
+    """The list shows names, tokens and servers and no secret; a removed profile is deleted from the file."""
     add(env, "staging", "--base-url", server.origin, answers=f"staging\n{SECRET}\n")
     listed = run_here("profiles", "list", env={**env, "COLUMNS": "200"}).stdout
 
@@ -100,7 +100,7 @@ def test_secrets_are_not_arguments(env: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("mode", [0o644, 0o660, 0o604, 0o602])
 def test_permissions(env: dict[str, str], config: Path, mode: int) -> None:
-    """A file that others may read or change is refused with the command that mends it, by every command that would use it."""
+    """A file that other users may read or change is refused, and the message has the command that corrects it."""
     add(env, "staging", answers=f"staging\n{SECRET}\n")
     config.chmod(mode)
     done = run_here("--profile", "staging", "limits", env=env)
@@ -122,7 +122,7 @@ def test_permissions(env: dict[str, str], config: Path, mode: int) -> None:
     ],
 )
 def test_wrong_files(env: dict[str, str], config: Path, text: str, message: str) -> None:
-    """A file with a mistake is refused with the place, and without its values."""
+    """An invalid file is refused; the message names the member, and has no values."""
     config.parent.mkdir()
     config.write_text(text)
     config.chmod(0o600)
@@ -134,7 +134,7 @@ def test_wrong_files(env: dict[str, str], config: Path, text: str, message: str)
 
 
 def test_unknown(env: dict[str, str]) -> None:
-    """An unknown profile is refused with the names that there are."""
+    """An unknown profile is refused, and the message lists the existing ones."""
     add(env, "staging", answers="staging\nx\n")
     done = run_here("--profile", "stagin", "limits", env=env)
 
@@ -144,7 +144,7 @@ def test_unknown(env: dict[str, str]) -> None:
 
 
 def test_text_survives(env: dict[str, str], tmp_path: Path) -> None:
-    """Quotes, backslashes and line breaks in a value arrive as they were typed."""
+    """Quotes, backslashes and line breaks in a value are stored as they were typed."""
     add(env, 'we"ird', "--also", "private_key", answers='id\\x\nse"cret\nfirst\\nsecond\n')
     import tomllib
 

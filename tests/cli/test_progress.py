@@ -1,4 +1,4 @@
-"""What is shown of an ingest while it runs: bars at any width, lines, and JSON for programs."""
+"""The progress of an ingest: bars at any width, lines, and JSON for programs."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def some(count: int) -> tuple[Item, ...]:
 
 @attrs.define
 class View:
-    """A live view on a console of its own, at a time of its own."""
+    """A live display on a console of its own, with a clock that the test sets."""
 
     reporter: LiveDisplay
     console: Console
@@ -81,7 +81,7 @@ class View:
         return cls(LiveDisplay(job, budget(), console, clock=lambda: now[0]), console, now)
 
     def shown(self) -> list[str]:
-        """Return the lines that are drawn now, on paper of the same size."""
+        """Return the lines that are displayed now."""
         self.reporter.tick()
         paper = Console(file=io.StringIO(), width=self.console.width, height=self.console.height, record=True)
         paper.print(self.reporter._render())  # pyright: ignore[reportPrivateUsage]
@@ -99,7 +99,7 @@ class View:
 
 @pytest.mark.parametrize("width", [80, 200])
 def test_bars(width: int) -> None:
-    """All items, all bytes, the budget and each file on its way have a bar, within the width, and take all of it."""
+    """Items, bytes, the budget and each file that is being sent have a bar, as wide as the terminal."""
     items = some(1000)
     view = View.of(IngestJob(Plan(items), Path("j"), done={item.key for item in items[:412]}), width)
     view.reporter.begin()
@@ -121,8 +121,8 @@ def test_bars(width: int) -> None:
     assert lines[5].strip() == "412 done before"
 
 
-def test_failures_are_seen() -> None:
-    """A failure is printed with its reason as it happens, and counted in the view for as long as it lasts."""
+def test_failures_are_shown() -> None:
+    """A failure is printed with its reason as it happens, and counted in the display."""
     items = some(3)
     view = View.of(IngestJob(Plan(items), Path("j"), failed={"k2"}), 100)
     view.reporter.begin()
@@ -138,8 +138,8 @@ def test_failures_are_seen() -> None:
     assert "failed films/[b]film-0000.mp4: no [b]luck" in view.said()
 
 
-def test_what_others_did_counts() -> None:
-    """Items that another run has finished are counted, once, and a killed run is told of."""
+def test_items_of_other_runs() -> None:
+    """Items that another run has finished are counted once, and a message says that a killed run is continued."""
     items = some(2)
     view = View.of(IngestJob(Plan(items), Path("j")), 100)
     view.reporter.begin()
@@ -153,7 +153,7 @@ def test_what_others_did_counts() -> None:
 
 
 def test_an_expired_upload_takes_another_create() -> None:
-    """An item whose upload expired needs a POST again, so the time that is left grows."""
+    """An item whose upload expired needs another POST, so the remaining time grows."""
     items = some(600)  # a second each
     view = View.of(IngestJob(Plan(items), Path("j"), begun={item.key for item in items[1:]}), 100)
     view.reporter.begin()
@@ -166,7 +166,7 @@ def test_an_expired_upload_takes_another_create() -> None:
 
 
 def test_many_files() -> None:
-    """More files than there is room for are counted, so that the view never grows out of the window."""
+    """If there are more files than lines, the rest is counted, so that the display fits the window."""
     items = some(60)
     view = View.of(IngestJob(Plan(items), Path("j")), 80, height=14)
     view.reporter.begin()
@@ -179,7 +179,7 @@ def test_many_files() -> None:
 
 
 def test_the_end() -> None:
-    """The last lines say what came of it, and how to go on."""
+    """The last lines have the result, and say how to continue."""
     view = View.of(IngestJob(Plan(some(4)), Path("j")), 80)
     view.reporter.begin()
     view.reporter.note("a note")
@@ -193,7 +193,7 @@ def test_the_end() -> None:
 
 
 def test_summary() -> None:
-    """A run that was broken off, and one that could not go on, say so."""
+    """The summary says if a run was stopped at once, or ended early."""
     job = IngestJob(Plan(()), Path("j"))
     assert summary_lines(None, job) == ["stopped at once: run the same command again to continue; j has the progress"]
     assert summary_lines(IngestSummary(0, 0, 1, 0, 1.0, "no access"), job)[:2] == [
@@ -203,7 +203,7 @@ def test_summary() -> None:
 
 
 def test_pace() -> None:
-    """A speed is that of the last seconds, not of all time, and needs little memory for however many samples."""
+    """The speed is that of the last seconds, and the number of stored samples is bounded."""
     speed_meter = SpeedMeter(20.0)
     for tick in range(10_000):
         speed_meter.add(tick / 100, tick * 10)  # 1000 a second for 100 s
@@ -216,7 +216,7 @@ def test_pace() -> None:
 
 @pytest.mark.parametrize("form", ["plain", "live"])
 def test_odd_names(form: Literal["plain", "live"], capsys: pytest.CaptureFixture[str]) -> None:
-    """Whatever bytes a name holds, it is shown on one line, and cannot take the terminal over; the journal's name as well."""
+    """A name with any bytes is shown on one line, without control sequences; the journal's name as well."""
     name = "a\n\x1b[2Jb\u2028\udcff [/b].mp4"
     item = Item("k", name, size=1)
     reporter = make_reporter(form, IngestJob(Plan((item,)), Path(name)), budget())
@@ -233,7 +233,7 @@ def test_odd_names(form: Literal["plain", "live"], capsys: pytest.CaptureFixture
 
 
 def test_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    """For a program there are JSON lines and nothing else on standard output; what is said to people goes to standard error."""
+    """With JSON, standard output has JSON lines only, and messages for people go to standard error."""
     (item,) = some(1)
     reporter = make_reporter("json", IngestJob(Plan((item,)), Path("j"), report=Path("r.csv")), budget())
     reporter.begin()
@@ -260,8 +260,8 @@ def test_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert "1 ready (1.0 MB) in 2.0 s" in said.err
 
 
-def test_nobody_reads_along() -> None:
-    """When the program that read the lines has gone, an ingest goes on: what it makes is in the journal."""
+def test_closed_pipe() -> None:
+    """If the reader of the lines has ended, the ingest continues."""
     code = (
         "from pathlib import Path; from mux_async.cli._progress import *\n"
         "from mux_async.ingest import *\n"
@@ -291,7 +291,7 @@ def test_nobody_reads_along() -> None:
 
 
 def test_on_a_terminal(tmp_path: Path) -> None:
-    """On a terminal the view moves while the ingest runs, and ends with the summary."""
+    """On a terminal the display is updated while the ingest runs, and ends with the summary."""
     (tmp_path / "film.mp4").write_bytes(bytes(1000))
     ours, theirs = pty.openpty()
     with emulate_here(EmulatorSettings(limits=None, time_to_ready=1.0)) as emulator:
@@ -323,7 +323,7 @@ def test_on_a_terminal(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
 def test_in_tmux(tmp_path: Path) -> None:
-    """In a real window of 80 columns, and when it is drawn out to 200, the view fits: a line for each bar, to the edge and no further."""
+    """In a real terminal of 80 columns, and after it is resized to 200, each bar fills one line."""
     for number in range(2):
         (tmp_path / f"a-film-with-a-name-that-is-rather-long-{number}.mp4").write_bytes(bytes(1000 + number))
     server = ["tmux", "-S", str(tmp_path / "tmux"), "-f", os.devnull]
@@ -348,7 +348,7 @@ def test_in_tmux(tmp_path: Path) -> None:
 
 
 def is_view(width: int, lines: list[str]) -> bool:
-    """Whether the last lines are a view of two items that takes all of the width and no more."""
+    """Return whether the last lines are a display of two items of exactly the width."""
     view = lines[-4:-1]
     return (
         lines[-1:] == ["2 being prepared"]
@@ -359,7 +359,7 @@ def is_view(width: int, lines: list[str]) -> bool:
 
 
 def wait_for(look: Callable[[], list[str]], is_right: Callable[[list[str]], bool]) -> list[str]:
-    """Look again and again, for as long as a busy machine may need."""
+    """Poll until the lines are right, for as long as a busy machine may need."""
     deadline = time.monotonic() + 40
     while not is_right(seen := look()):
         assert time.monotonic() < deadline, "\n".join(seen)
@@ -368,7 +368,7 @@ def wait_for(look: Callable[[], list[str]], is_right: Callable[[list[str]], bool
 
 
 def test_why_items_failed() -> None:
-    """The end says why items failed, the most frequent reasons first, and how many failed for others."""
+    """The summary has the reasons of failures, the most frequent first, and counts the others."""
     errors = {"the plan is used up": 5, "no film": 2, "too long": 2, "x": 1}
     summary = IngestSummary(ready=1, failed=10, not_started=0, size=0, elapsed=1.0, reason=None, errors=errors)
 
@@ -396,7 +396,7 @@ def test_one_of_a_thing() -> None:
 
 
 def test_units() -> None:
-    """Sizes and times are written for people."""
+    """Sizes and times have units that suit them."""
     assert [size(each) for each in (0, 999, 1000, 64_000_000, 5e13)] == ["0 B", "999 B", "1.0 kB", "64.0 MB", "50.0 TB"]
     assert [span(each) for each in (0.04, 59.9, 60, 3600, 86_400)] == [
         "0.0 s",

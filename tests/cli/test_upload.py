@@ -1,4 +1,4 @@
-"""``mux-async upload``: stopped and gone on with, capped, from standard input."""
+"""``mux-async upload``: interrupted and resumed, with a bandwidth limit, from standard input, and its state file."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def noise(path: Path, size: int) -> Path:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGINT to send")
-def test_stopped_and_gone_on_with(tmp_path: Path) -> None:
-    """Ctrl-C keeps what was sent; the same command with ``--resume`` sends the rest, and the bytes are the file's."""
+def test_interrupted_and_resumed(tmp_path: Path) -> None:
+    """Ctrl-C keeps the state; the same command with ``--resume`` sends only the rest, and the stored bytes are the file's."""
     film, state, store = noise(tmp_path / "film.wav", 28 << 20), tmp_path / "deep" / "state.json", tmp_path / "store"
     store.mkdir()
     with emulate_here(EmulatorSettings(limits=None, time_to_ready=0.1, store=store)) as emulator:
@@ -76,7 +76,7 @@ def upload_of_another_server() -> str:
 
 @pytest.mark.skipif(os.name == "nt", reason="pipes differ")
 def test_standard_input(tmp_path: Path) -> None:
-    """``-`` uploads what is piped in; ``--resume`` begins anew where there is nothing to go on with, or what there was is gone."""
+    """``-`` uploads standard input; ``--resume`` starts a new upload if there is no state, and fails if the upload no longer exists."""
     film = noise(tmp_path / "film.wav", 100_000)
     with emulate_here(EmulatorSettings(limits=None, time_to_ready=0.1)) as emulator:
         with film.open("rb") as piped:

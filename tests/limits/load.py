@@ -1,4 +1,4 @@
-"""Servers that limit, and a client that asks for all there is: what the proofs over real sockets share with the benchmark at full rate."""
+"""Servers with limits, and a client that uses its whole rate: shared by the proofs over real sockets and the benchmark at full rate."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ async def emulator(rules: RateRules) -> AsyncGenerator[Limited]:
 
 @attrs.frozen
 class Report:
-    """What a server saw of a load.
+    """What a server received.
 
     Attributes:
         passed: Requests that it let through.
@@ -123,7 +123,7 @@ class Report:
 
 
 def judge(arrivals: list[Arrived], rate: float, burst: int) -> Report:
-    """Look at what arrived at a server that allows *rate* and *burst*."""
+    """Compare what arrived at a server with its *rate* and *burst*."""
     steady = [one.at for one in arrivals if one.status < 300][burst:]
     return Report(
         passed=sum(one.status < 300 for one in arrivals),

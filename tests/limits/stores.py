@@ -1,4 +1,4 @@
-"""Stores for tests: one in memory that can go down, and every real one behind the same three synchronous methods."""
+"""Stores for tests: one in memory that can fail, and every real one behind the same three synchronous methods."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ STORES = ["fake", "sqlite", "fakeredis", "redis"]
 
 @contextmanager
 def drivers(kind: str, folder: Path) -> Generator[NewDriver]:
-    """Yield what makes drivers of *kind*, each with nothing in it; the server it needs runs meanwhile."""
+    """Yield a function that makes empty stores of *kind*; a server that they need runs meanwhile."""
     match kind:
         case "fake":
             yield FakeStore

@@ -1,4 +1,4 @@
-"""The promise against servers: all that is allowed, and never a 429. Over real sockets and in real time, at fifty times Mux's rate.
+"""Against servers with limits, the whole rate is used, and no request is answered 429: over sockets, at 50 times Mux's rate.
 
 The same at Mux's own rates takes ten minutes and is `benchmarks/limits_full_rate.py`.
 """
@@ -58,7 +58,7 @@ async def test_all_that_is_allowed_and_no_429(name: str, tmp_path: Path) -> None
 
 @pytest.mark.asyncio
 async def test_nginx_without_a_burst(tmp_path: Path) -> None:
-    """Where the server allows no burst, the settings for it leave room between two requests, and none is answered 429."""
+    """If the server allows no burst, the settings for it keep requests apart, and none is answered 429."""
     allowance = BucketSettings.for_window(1, 1 / 5)
     async with nginx(tmp_path, 5, burst=0) as server:
         await saturate(server.origin, allowance, 6.0)

@@ -1,4 +1,4 @@
-"""A call that is cancelled around the moment of its grant: the grant goes back, or is counted for what was sent, and nobody waits longer.
+"""A call that is cancelled around the moment of its grant: it is returned, or counted for the sent request, and no call waits longer.
 
 One request in ten seconds, no burst. The first call takes what there is. Of two that wait, a batch call leads the queue, and a person's
 call, the one to be cancelled, is served before it.
@@ -116,7 +116,7 @@ class Scene:
 
 @pytest.mark.parametrize("leads", [True, False])
 async def test_in_the_queue(leads: bool) -> None:
-    """A call that is cancelled while it waits has no grant to give back, and the next one does not wait for its turn."""
+    """A call that is cancelled while it waits has no grant to return, and the next one does not wait for it."""
     scene = Scene()
 
     async def cancel() -> None:
@@ -132,7 +132,7 @@ async def test_in_the_queue(leads: bool) -> None:
 @pytest.mark.parametrize("connects", [True, False], ids=["connecting", "sent at once"])
 @pytest.mark.parametrize("reading", range(1, 9))
 async def test_as_the_grant_is_given(reading: int, connects: bool) -> None:
-    """A call that is cancelled at the moment when another one hands it its grant gives that back, or has sent its request.
+    """A call that is cancelled at the moment when the leader gives it its grant returns the grant, or has sent its request.
 
     What hands out grants looks at the clock as it does; at one of these readings the call is cancelled.
     """
@@ -145,7 +145,7 @@ async def test_as_the_grant_is_given(reading: int, connects: bool) -> None:
 
 @pytest.mark.parametrize("connects", [True, False], ids=["connecting", "sent at once"])
 async def test_between_the_grant_and_the_transport(connects: bool) -> None:
-    """A call that is cancelled when it has its grant, and the transport was not called yet, gives it back, or its request is counted."""
+    """A call that is cancelled between its grant and the transport returns the grant, or its request is counted."""
     scene = Scene(connects=connects)
 
     def hear(event: LimitEvent) -> None:
@@ -159,7 +159,7 @@ async def test_between_the_grant_and_the_transport(connects: bool) -> None:
 
 
 async def test_while_connecting() -> None:
-    """A call that is cancelled while it connects gives its grant back, and the next one goes at once with it."""
+    """A call that is cancelled while it connects returns its grant, and the next one uses it at once."""
     scene = Scene()
 
     async def cancel() -> None:

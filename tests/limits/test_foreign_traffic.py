@@ -1,4 +1,4 @@
-"""Somebody else uses the account and does not care: half of the POST budget goes to a program that never waits.
+"""Another program uses the account without waiting for anything, and takes half of the POST budget.
 
 Against the emulator's token bucket; in virtual time at several rates, and once over real sockets. What cannot be had at one request a
 second is said in docs/decisions/limits-learning.md.
@@ -37,7 +37,7 @@ def rules(rate: float, *, headers: bool = False) -> EmulatorSettings:
 
 @attrs.define
 class Distance:
-    """A transport to an emulator some way off: requests arrive after a varying time.
+    """A transport to an emulator with latency: requests arrive after a varying time.
 
     Without it everything would arrive on the dot, and a client that is always just in time leaves nothing to anybody else.
     """
@@ -56,7 +56,7 @@ class Distance:
 
 @attrs.frozen
 class Share:
-    """How a number of requests fared."""
+    """How many requests were sent, and how many were refused."""
 
     sent: int
     refused: int
@@ -82,8 +82,8 @@ def count(arrivals: list[Arrival], start: float, end: float, *, ours: bool) -> S
 )
 @pytest.mark.anyio
 @pytest.mark.virtual_time
-async def test_half_of_the_account_is_gone(rate: float, headers: bool) -> None:
-    """While another takes half, fewer than 1 % of our requests are refused; once it is gone we are back at 95 % within 30 s."""
+async def test_another_program_takes_half(rate: float, headers: bool) -> None:
+    """While the other takes half, fewer than 1 % of our requests are refused; 30 s after its end we use at least 95 % of the rate."""
     emulator = Emulator(rules(rate, headers=headers), clock=anyio.current_time)
     chance = Random(7)
 
@@ -137,7 +137,7 @@ async def test_half_of_the_account_is_gone(rate: float, headers: bool) -> None:
 @pytest.mark.proof
 @pytest.mark.timeout(180)
 @pytest.mark.asyncio
-async def test_half_of_the_account_is_gone_over_sockets() -> None:
+async def test_another_program_takes_half_over_sockets() -> None:
     """The same over sockets and in real time, ten times as fast: the rate, and what the buckets remember.
 
     In one run of three: a busy machine delays both clients, and then what comes is not what was to be shown.

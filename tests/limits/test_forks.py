@@ -1,4 +1,4 @@
-"""Forked workers that use the limits of their parent: what only one process may use is not used by two."""
+"""Forked workers that use the limits of their parent: connections and locks are not shared by two processes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SETTINGS = LimitSettings(post=BucketSettings(rate=100.0, burst=10))
 
 
 class Clock:
-    """A clock that makes one thread wait for it, inside of whatever holds a lock at that moment."""
+    """A clock that blocks one thread while it reads the time, with the locks that it holds at that moment."""
 
     def __init__(self) -> None:
         self.is_asked, self.may_go = threading.Event(), threading.Event()
@@ -45,7 +45,7 @@ class Clock:
 
     @contextmanager
     def stopped(self, act: Callable[[], object]) -> Generator[None]:
-        """Let a thread be in the middle of *act* while the block runs, and be done with it after."""
+        """Keep a thread in the middle of *act* while the block runs, and let it finish after."""
         self.may_go.clear()
         thread = threading.Thread(target=act, name="stopped")
         thread.start()
@@ -112,7 +112,7 @@ def test_a_sqlite_store(tmp_path: Path) -> None:
 
 
 def test_a_child_leaves_the_log_of_sqlite_alone(tmp_path: Path) -> None:
-    """What a parent writes while its child comes and goes is in the file, for everybody who opens it later."""
+    """What a parent writes while its child starts and ends is in the file when it is opened later."""
     path = tmp_path / "limits.db"
     store = SqliteLimitStore(path, "account", SETTINGS, time.monotonic)
     ask = BucketCommand("acquire", Bucket.POST, "owner")
@@ -138,7 +138,7 @@ def test_a_child_leaves_the_log_of_sqlite_alone(tmp_path: Path) -> None:
 
 
 def test_a_sqlite_event_store(tmp_path: Path) -> None:
-    """The same for handled events: what the parent was in the middle of is done once, and the child sees it done."""
+    """The same for handled events: a claim that was being made when the process forked is made once, and the child sees it."""
     clock = Clock()
     store = SqliteEventStore(tmp_path / "events.db", clock=clock)
     seen = EventKey("event", None, 0)
@@ -160,8 +160,8 @@ def test_a_sqlite_event_store(tmp_path: Path) -> None:
     anyio.run(store.aclose)
 
 
-def test_the_memory_of_a_process() -> None:
-    """A child whose parent was asking the buckets in another thread does not wait for that thread, which it has not got."""
+def test_locks_of_a_parent() -> None:
+    """A child does not wait for a lock that a thread of its parent held, because that thread does not exist in the child."""
     clock = Clock()
     limits = Mux(
         token_id="id", token_secret="secret", account="forks", transport=FakeTransport(), limits=SETTINGS, clock=clock

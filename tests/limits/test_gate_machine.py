@@ -1,4 +1,4 @@
-"""The gate under anything that can happen to it, in any order: what Hypothesis makes of arrivals, cancellations, refusals and clocks.
+"""The gate in any history of arrivals, cancellations, 429s and clock changes, as Hypothesis generates them.
 
 ``MUX_TEST_EXAMPLES`` says how many runs of up to 50 steps are tried.
 """
@@ -43,7 +43,7 @@ class Caller:
 
 
 class Gates(RuleBasedStateMachine):
-    """One gate on a loop whose time passes only when a rule says so, over a bucket whose clock may jump."""
+    """One gate on an event loop whose time passes only in rules, over a bucket whose clock may jump."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class Gates(RuleBasedStateMachine):
         return self.loop.time() + self.offset
 
     def run(self, act: Callable[[], Any]) -> None:
-        """Call *act* on the loop, and let everything happen that needs no time."""
+        """Call *act* on the loop, and run everything that needs no time."""
 
         async def main() -> None:
             outcome = act()
@@ -76,7 +76,7 @@ class Gates(RuleBasedStateMachine):
         self.loop.run_until_complete(main())
 
     def step(self) -> None:
-        """Let the loop turn once."""
+        """Run one iteration of the loop."""
         self.loop.call_soon(self.loop.stop)
         self.loop.run_forever()
 
@@ -102,7 +102,7 @@ class Gates(RuleBasedStateMachine):
         self.starving_since[caller.priority] = self.loop.time()
 
     def restart_the_starvation_clocks(self) -> None:
-        """Refusals, and a clock that jumps, change what anybody can expect from now on."""
+        """Refusals and clock jumps change the longest possible waits."""
         for priority in PRIORITIES:
             self.starving_since[priority] = self.loop.time()
 
@@ -121,8 +121,8 @@ class Gates(RuleBasedStateMachine):
         return caller
 
     @rule(priority=CLASSES, turns=st.integers(1, 6))
-    def change_ones_mind(self, priority: Priority, turns: int) -> None:
-        """Come, perhaps be handed a grant at once by whoever leads, and leave in the very moment."""
+    def start_and_cancel(self, priority: Priority, turns: int) -> None:
+        """Start a call and cancel it after a few iterations of the loop, perhaps as the leader gives it a grant."""
         caller = self.start(priority, None)
         for _ in range(turns):
             self.step()
@@ -135,7 +135,7 @@ class Gates(RuleBasedStateMachine):
 
     @rule(choice=st.integers(0, 99), share=st.sampled_from([0.0, 0.0, 0.5, 0.9, 1.0]))
     def cancel(self, choice: int, share: float) -> None:
-        """Cancel one who waits, or many; some of them may have been handed a grant in this very step."""
+        """Cancel one waiting call, or many; some of them may have been given a grant in this step."""
 
         def act() -> None:
             count = max(1, int(len(self.waiting) * share))
@@ -149,7 +149,7 @@ class Gates(RuleBasedStateMachine):
 
     @rule(choice=st.integers(0, 99), in_steps=st.integers(0, 5))
     def cancel_as_it_is_granted(self, choice: int, in_steps: int) -> None:
-        """Wait for the moment at which the next grant is due, and cancel somebody a few steps of the loop later."""
+        """Wait until the next grant is due, and cancel a call a few iterations of the loop later."""
         wait = self.limits._limiter.estimate_wait(Bucket.POST, held_back=0, rank=0, ahead=0)  # pyright: ignore[reportPrivateUsage]
         self.loop.run_until_complete(asyncio.sleep(min(wait, 5.0)))
         for _ in range(in_steps):
@@ -189,7 +189,7 @@ class Gates(RuleBasedStateMachine):
 
     @invariant()
     def first_come_first_served(self) -> None:
-        """Within a class the served are in the order in which they came."""
+        """Calls of one priority are served in the order in which they came."""
         for priority in PRIORITIES:
             numbers = [one.number for one in self.served if one.priority == priority]
             assert numbers == sorted(numbers)
@@ -202,8 +202,8 @@ class Gates(RuleBasedStateMachine):
             assert last - first + 1 <= BURST + RATE * (kept[last] - kept[first]) + 1e-6
 
     @invariant()
-    def nobody_starves(self) -> None:
-        """Who waits gets a grant within its patience, and what two others and a closed bucket take on top."""
+    def no_priority_starves(self) -> None:
+        """A waiting call gets a grant within the gap of its guaranteed share, plus what two others and a closed bucket take."""
         state = self.limits.snapshot().post
         for priority in ("default", "batch"):
             if any(one.priority == priority for one in self.waiting):
@@ -213,15 +213,15 @@ class Gates(RuleBasedStateMachine):
                 assert waited <= allowed, (priority, waited, allowed)
 
     @invariant()
-    def somebody_is_in_charge(self) -> None:
-        """The queue is exactly those who wait, and one of them leads."""
+    def one_call_leads(self) -> None:
+        """The queue consists of the waiting calls, and one of them leads."""
         self.settle()
         assert len(self.gate) == len(self.waiting)
         assert (self.gate._election.leader is not None) == bool(self.waiting)  # pyright: ignore[reportPrivateUsage]
 
     @invariant()
-    def no_permit_is_lost(self) -> None:
-        """While nothing was refused, the bucket is as full as the requests that went out leave it."""
+    def no_grant_is_lost(self) -> None:
+        """Without refusals, the level of the bucket follows from the requests that were sent."""
         self.settle()
         if not self.is_taught:
             expected = -math.inf
@@ -232,7 +232,7 @@ class Gates(RuleBasedStateMachine):
             assert abs(self.limits.snapshot().post.level - level) < 1e-6
 
     def teardown(self) -> None:
-        """All who still wait are served once time passes; then nothing is left behind."""
+        """All waiting calls are served once time passes, and nothing is left."""
         try:
             self.settle()
             left = [one.task for one in self.waiting if one.task is not None]
@@ -246,7 +246,7 @@ class Gates(RuleBasedStateMachine):
             self.loop.run_until_complete(finish())
             self.first_come_first_served()
             self.bound_holds()
-            self.no_permit_is_lost()
+            self.no_grant_is_lost()
             assert not self.waiting
             assert len(self.gate) == 0
         finally:

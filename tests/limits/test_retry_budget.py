@@ -92,7 +92,7 @@ def test_bound(script: list[tuple[float, int, int]], share: float, reserve: int)
 @pytest.mark.anyio
 @pytest.mark.virtual_time
 async def test_reserve_comes_back() -> None:
-    """A program that hardly calls gets its reserve back within a minute."""
+    """The reserve of a program with few calls refills within a minute."""
     outage = Outage()
     mux = outage.client(share=0.2, reserve=6)
 
@@ -114,7 +114,7 @@ async def test_no_budget() -> None:
 
 @pytest.mark.parametrize(("share", "reserve"), [(-0.1, 1), (math.nan, 1), (0.2, -1)])
 def test_nonsense(share: float, reserve: int) -> None:
-    """Settings that make no sense are refused."""
+    """Settings out of range are refused."""
     with pytest.raises(ConfigurationError, match="retry budget"):
         RetrySettings(share, reserve)
 
@@ -140,7 +140,7 @@ async def test_an_outage_is_not_multiplied() -> None:
 @pytest.mark.virtual_time
 @pytest.mark.parametrize("problem", [lambda: respond(429), lambda: ConnectError("refused")])
 async def test_what_costs_the_server_nothing_is_not_counted(problem: Callable[[], HttpResponse | BaseException]) -> None:
-    """A 429, and a connection that never was, are repeated with an empty budget too."""
+    """A 429 and a refused connection are retried with an empty budget too."""
     answers: list[Callable[[], HttpResponse | BaseException]] = [problem, problem, lambda: respond(json={})]
     transport = FakeTransport(lambda _: answers.pop(0)())
     mux = client(transport, RetrySettings(share=0.0, reserve=0))

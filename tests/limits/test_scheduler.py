@@ -1,4 +1,4 @@
-"""Turns of several processes at one bucket, as arithmetic: the bound, the order, those who do not come back."""
+"""Several processes at one bucket, as arithmetic: the bound, the order, and processes that do not come back."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def ask(shared: Scheduler, now: float, owner: str, rank: int = 0, held_back: int
 
 
 def play(shared: Scheduler, owners: list[str], start: float, end: float, late: float = 0.0) -> list[tuple[float, str]]:
-    """Let *owners* ask whenever they were told to, and again at once when they were served; return the grants."""
+    """Let *owners* ask when they were told to, and again at once when they were served; return the grants."""
     due = dict.fromkeys(owners, start)
     grants: list[tuple[float, str]] = []
     while (now := min(due.values())) < end:
@@ -39,8 +39,8 @@ def play(shared: Scheduler, owners: list[str], start: float, end: float, late: f
 
 
 @given(RATES, BURSTS, st.integers(2, 6), st.floats(0, 0.05))
-def test_everybody_gets_the_same(rate: float, burst: int, count: int, late: float) -> None:
-    """Those who always want more and come when they were told to get the same number of grants, one more or less."""
+def test_owners_get_equal_shares(rate: float, burst: int, count: int, late: float) -> None:
+    """Owners that always ask when they were told to get the same number of grants, give or take one."""
     owners = [f"owner {number}" for number in range(count)]
     grants = play(Scheduler(TokenBucket(rate, burst)), owners, 0.0, 60 / rate, late)
 
@@ -49,8 +49,8 @@ def test_everybody_gets_the_same(rate: float, burst: int, count: int, late: floa
 
 
 @given(RATES, st.integers(2, 6), st.integers(1, 6))
-def test_nothing_is_left_over(rate: float, burst: int, count: int) -> None:
-    """With any number of owners, all that the bucket allows is used, though each is late by a tenth of an interval."""
+def test_the_whole_rate_is_used(rate: float, burst: int, count: int) -> None:
+    """With any number of owners the whole rate is used, although each is late by a tenth of an interval."""
     owners = [f"owner {number}" for number in range(count)]
     grants = play(Scheduler(TokenBucket(rate, burst)), owners, 0.0, 50 / rate, late=0.1 / rate)
 
@@ -59,7 +59,7 @@ def test_nothing_is_left_over(rate: float, burst: int, count: int) -> None:
 
 @given(RATES, st.integers(2, 6), st.integers(2, 6))
 def test_a_killed_owner_costs_nothing(rate: float, burst: int, count: int) -> None:
-    """An owner that never comes back for its slot is not waited for: the others use all there is."""
+    """The others do not wait for an owner that never comes back for its slot."""
     shared = Scheduler(TokenBucket(rate, burst))
     owners = [f"owner {number}" for number in range(count)]
     before = play(shared, owners, 0.0, 20 / rate)
@@ -69,7 +69,7 @@ def test_a_killed_owner_costs_nothing(rate: float, burst: int, count: int) -> No
 
 
 def test_a_slot_is_kept_for_a_while() -> None:
-    """What was promised to one is not given to another who asks at that moment, until the grace is over."""
+    """A reserved slot is not given to another owner before the grace period is over."""
     shared = Scheduler(TokenBucket(1.0, 1))
     assert ask(shared, 0.0, "a") == 0.0
     assert ask(shared, 0.1, "a") == pytest.approx(0.9)
@@ -79,8 +79,8 @@ def test_a_slot_is_kept_for_a_while() -> None:
     assert ask(shared, 1.0 + LONGEST_GRACE + 0.002, "b") == 0.0
 
 
-def test_who_comes_late_has_kept_its_place() -> None:
-    """One that comes after its slot stands before those who began to wait later, until its lease is over."""
+def test_a_late_owner_keeps_its_place() -> None:
+    """An owner that comes after its slot keeps its place before those that began to wait later, until its lease is over."""
     shared = Scheduler(TokenBucket(1.0, 1))
     ask(shared, 0.0, "a")
     ask(shared, 0.0, "late")
@@ -95,7 +95,7 @@ def test_who_comes_late_has_kept_its_place() -> None:
 
 
 def test_a_released_slot_is_free() -> None:
-    """Whoever gives its slot up leaves it to the next one."""
+    """A released slot is given to the next owner."""
     shared = Scheduler(TokenBucket(1.0, 1))
     ask(shared, 0.0, "a")
     ask(shared, 0.0, "b")
@@ -105,8 +105,8 @@ def test_a_released_slot_is_free() -> None:
     assert ask(shared, 1.0, "c") == 0.0
 
 
-def test_people_go_before_reservations_of_batch() -> None:
-    """However many batch slots are reserved, an interactive requester is told the next one, and the others move back."""
+def test_interactive_requests_go_before_reserved_batch_slots() -> None:
+    """An interactive requester gets the next slot, however many batch slots are reserved, and those move back."""
     shared = Scheduler(TokenBucket(1.0, 1))
     ask(shared, 0.0, "a")
     for number in range(20):
@@ -130,8 +130,8 @@ def test_people_go_before_reservations_of_batch() -> None:
         max_size=80,
     ),
 )
-def test_bound_holds_whoever_asks(rate: float, burst: int, steps: list[tuple[float, str, int, int]]) -> None:
-    """Whatever several owners of all ranks do, no window sees more than burst + rate x window grants that were kept."""
+def test_bound_holds_in_any_history(rate: float, burst: int, steps: list[tuple[float, str, int, int]]) -> None:
+    """In any history of owners of all ranks, no window has more than burst + rate x window grants that were kept."""
     settings = LimitSettings(post=BucketSettings(rate, burst))
     shared, now, kept = Scheduler(settings.new_bucket(Bucket.POST)), 100.0, list[float]()
     for wait, verb, number, rank in steps:
@@ -155,8 +155,8 @@ def test_bound_holds_whoever_asks(rate: float, burst: int, steps: list[tuple[flo
     assert worst_window(kept, rate, burst) <= 1e-6
 
 
-def test_members_are_those_seen_lately() -> None:
-    """Who has asked in the last minute counts as active, waiting or not; who waits is counted by rank."""
+def test_active_members() -> None:
+    """An owner that asked in the last minute counts as active; waiting owners are counted by rank."""
     shared = Scheduler(TokenBucket(1.0, 1))
     ask(shared, 0.0, "old")
     ask(shared, 50.0, "a")
@@ -169,8 +169,8 @@ def test_members_are_those_seen_lately() -> None:
     assert set(shared.requesters) == {"a", "b", "c"}
 
 
-def test_all_go_back_at_one_moment() -> None:
-    """Those who come back from an outage are told the same moment, then the bucket is empty, and later ones go back at once."""
+def test_rejoining_after_an_outage() -> None:
+    """Owners that come back from an outage get the same moment, at which the bucket is empty; later ones come back at once."""
     shared = Scheduler(TokenBucket(1.0, 5))
     rejoin = BucketCommand("rejoin", Bucket.POST, "a", settle=4.0)
     assert shared.perform(rejoin, 10.0) == pytest.approx(4.0)
@@ -182,7 +182,7 @@ def test_all_go_back_at_one_moment() -> None:
 
 
 def test_a_dump_holds_everything() -> None:
-    """Each slot of a bucket is in its dump, but its settings, which whoever loads it brings along, and what follows from the others."""
+    """Each attribute of a bucket is in its dump, except settings, which the loading process has, and derived values."""
     slots = set(TokenBucket.__slots__)
     settings, derived = {"_adaptive", "_configured_jitter"}, {"jitter", "_is_adapting", "_is_recovering"}
 
@@ -195,7 +195,7 @@ def test_a_dump_holds_everything() -> None:
     st.lists(st.tuples(st.floats(0, 3), st.sampled_from(["take", "take", "give_back", "throttled", "observe"])), max_size=60),
 )
 def test_a_loaded_bucket_goes_on_like_the_dumped(rate: float, burst: int, steps: list[tuple[float, str]]) -> None:
-    """A bucket that is dumped and loaded at every step does what one does that is left alone."""
+    """A bucket that is dumped and loaded at every step behaves like one that is not."""
     whole, now, grants = TokenBucket(rate, burst, jitter=0.1), 0.0, list[float]()
     parts = TokenBucket(rate, burst, jitter=0.1)
     for wait, action in steps:
@@ -222,7 +222,7 @@ def test_a_loaded_bucket_goes_on_like_the_dumped(rate: float, burst: int, steps:
 
 
 def test_a_dump_remembers_the_newest_grants() -> None:
-    """Beyond 256 grants the oldest can no longer be given back, and the others as ever."""
+    """Beyond 256 grants, the oldest can no longer be returned, and the others still can."""
     bucket = TokenBucket(128.0, 1)
     times = [number / 128.0 for number in range(300)]
     assert [bucket.take(moment) for moment in times] == [0.0] * 300
@@ -238,7 +238,7 @@ def test_a_dump_remembers_the_newest_grants() -> None:
 
 @pytest.mark.parametrize("ahead", [1.5, 60.0, 900.0, 5_000.0])
 def test_a_clock_that_is_a_little_behind(ahead: float) -> None:
-    """A bucket, and who waits for it, from a clock seconds or minutes ahead is of another clock: nobody waits for the difference."""
+    """The times of a bucket from a clock that is seconds or minutes ahead are moved to this clock: no owner waits for the difference."""
     bucket = TokenBucket(1.0, 2, AdaptiveSettings(backoff=1.0))
     now = 10_000.0
     assert [bucket.take(now), bucket.take(now)] == [0.0, 0.0]
@@ -252,7 +252,7 @@ def test_a_clock_that_is_a_little_behind(ahead: float) -> None:
 
 
 def test_a_clock_that_starts_again() -> None:
-    """A bucket dumped before a restart of the machine is taken to be of this moment: debts and pauses are kept, no longer."""
+    """A bucket that was dumped before a restart of the machine counts as dumped now: debts and pauses stay, and get no longer."""
     bucket = TokenBucket(1.0, 2, AdaptiveSettings(backoff=1.0))
     bucket.take(1_000_000.0)
     bucket.on_throttled(1_000_000.0, granted_at=1_000_000.0, delay=10.0)
@@ -264,7 +264,7 @@ def test_a_clock_that_starts_again() -> None:
 
 
 def test_small_steps_back_are_held() -> None:
-    """A clock that is behind by less than a second is another process's reading of the same clock."""
+    """A time that is behind by less than a second counts as a reading of the same clock in another process."""
     bucket = TokenBucket(1.0, 1)
     bucket.take(100.0)
     loaded = TokenBucket(1.0, 1)
@@ -275,7 +275,7 @@ def test_small_steps_back_are_held() -> None:
 
 
 def test_other_settings_count_where_nothing_was_learned() -> None:
-    """Whoever loads a bucket under another rate and burst gets its own; what was learned since stays where it is lower."""
+    """A bucket that is loaded under another rate and burst gets the new ones; a lower rate that was learned is kept."""
     bucket = TokenBucket(10.0, 5)
     bucket.take(0.0)
     faster = TokenBucket(20.0, 8)
@@ -295,5 +295,5 @@ def test_other_settings_count_where_nothing_was_learned() -> None:
 
 
 def test_the_lease_outlives_the_grace() -> None:
-    """A place in the order is kept for longer than a slot is."""
+    """A place in the order is kept longer than a slot."""
     assert LEASE > LONGEST_GRACE

@@ -1,4 +1,4 @@
-"""Limits shared through a store, seen from the gate: one bound for all, cancellation, what is done while the store is away."""
+"""Limits shared through a store, as its gates see them: one bound for all, cancellation, and outages of the store."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ virtual = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 
 class Process:
-    """What stands for a process: its own limits, over a store that others use."""
+    """A simulated process: limits of its own, over a store that it shares."""
 
     def __init__(self, store: FakeStore, settings: LimitSettings) -> None:
         self.events: list[LimitEvent] = []
@@ -108,7 +108,7 @@ class TestSharing:
         assert [len(process.gate) for process in sharers] == [0, 0, 0]
 
     async def test_a_429_holds_every_process(self) -> None:
-        """After a 429 in one process nobody is let out in another until the pause is over."""
+        """After a 429 in one process, no call of another is served until the pause is over."""
         _, (one, other) = processes(2, rate=1.0, burst=5, adaptive=AdaptiveSettings(backoff=1.0), jitter=0.0)
         await anyio.sleep(60.0)
         grant = await one.gate.acquire("interactive", None)
@@ -119,8 +119,8 @@ class TestSharing:
         assert [moment - start for moment in used] == [pytest.approx(10.0), pytest.approx(11.0)]
         assert one.limits.snapshot().post.closed_for == pytest.approx(0.0)
 
-    async def test_a_person_goes_before_other_processes_batch(self) -> None:
-        """With batch jobs queued in three processes, an interactive call of a fourth goes out within one interval."""
+    async def test_interactive_calls_go_before_batches_of_other_processes(self) -> None:
+        """With batch calls queued in three processes, an interactive call of a fourth is served within one interval."""
         _, (*crowd, person) = processes(4, rate=1.0, burst=2, jitter=0.0)
         waits = list[float]()
         async with anyio.create_task_group() as tasks:
@@ -149,8 +149,8 @@ class TestSharing:
 
         assert used == [pytest.approx(start + 10.0)]
 
-    async def test_a_wait_that_is_too_long_is_refused(self) -> None:
-        """A caller's patience is compared with a wait that counts the turns of other processes."""
+    async def test_a_wait_beyond_the_deadline_is_refused(self) -> None:
+        """A call is refused if its deadline comes before its grant, and the estimate counts the requests of other processes."""
         _, (one, other) = processes(2, rate=1.0, burst=1)
         eta: float | None = None
         async with anyio.create_task_group() as tasks:
@@ -166,8 +166,8 @@ class TestSharing:
         assert eta is not None
         assert 5.0 <= eta <= 11.0
 
-    async def test_only_news_is_passed_on(self) -> None:
-        """The server's count goes to the store when it is lower than what is known, and not with every answer."""
+    async def test_only_lower_counts_are_stored(self) -> None:
+        """The server's count is written to the store if it is lower than the known one, not after every response."""
         store, (one, other) = processes(2, rate=1.0, burst=10, jitter=0.0)
         await one.take([], 1)
         await anyio.sleep(60.0)
@@ -181,8 +181,8 @@ class TestSharing:
         assert before <= 1  # the first shows how much room the server has
         assert other.limits.snapshot().post.level == pytest.approx(1.0)
 
-    async def test_what_the_store_did_not_hear_comes_later(self) -> None:
-        """What the server says while the store gives no answer is known here at once, and in the store with the next grant, as of then."""
+    async def test_counts_during_an_outage(self) -> None:
+        """A count that arrives while the store does not answer is used here at once, and is stored with the next grant, with its time."""
         store, (one, other) = processes(2, rate=1.0, burst=10, jitter=0.0)
         await one.take([], 1)
         await anyio.sleep(60.0)
@@ -203,7 +203,7 @@ class TestAway:
     pytestmark = virtual
 
     async def test_a_share_until_it_is_back(self, caplog: pytest.LogCaptureFixture) -> None:
-        """While the store is away two processes take half of the rate each; then they share again. The bound holds all the time."""
+        """During an outage two processes take half of the rate each; then they share again. The bound holds all the time."""
         rate, burst = 10.0, 5
         store, sharers = processes(2, rate, burst)
         used = [list[float]() for _ in sharers]
@@ -251,8 +251,8 @@ class TestAway:
 
         assert worst_window(sorted(used), rate, burst) <= 1e-6
 
-    async def test_a_lost_store_is_never_heard_of(self) -> None:
-        """A process that never reached the store takes half the rate, one at a time, and its calls wait no longer than that."""
+    async def test_a_store_that_was_never_reached(self) -> None:
+        """A process that never reached the store takes half the rate, without a burst."""
         store, (one,) = processes(1, rate=2.0, burst=10)
         store.is_down = True
         start, used = anyio.current_time(), list[float]()
@@ -261,7 +261,7 @@ class TestAway:
         assert [moment - start for moment in used] == [pytest.approx(1.0), pytest.approx(2.0), pytest.approx(3.0)]
 
     async def test_a_429_while_away(self) -> None:
-        """A 429 closes this process's share, whether its grant was made before or after the store was lost."""
+        """A 429 during an outage closes this process's share, whether its grant was made before or after the store was lost."""
         store, (one,) = processes(1, rate=2.0, burst=1, adaptive=AdaptiveSettings(backoff=1.0))
         shared = await one.gate.acquire("interactive", None)
         store.is_down = True
@@ -293,7 +293,7 @@ class TestAway:
         assert len(store.commands) == count
 
     async def test_one_bad_answer_is_not_yet_an_outage(self) -> None:
-        """A command that fails once is tried again at once, and nobody is told."""
+        """A command that fails once is repeated at once, without an event."""
         store, (one,) = processes(1, rate=1.0, burst=1)
         perform, failures = store.perform, [True]
 
@@ -319,7 +319,7 @@ def place(kind: str, folder: Path) -> Generator[str]:
 
 
 async def fill(url: str, key: str, burst: int) -> None:
-    """Make the account's buckets full: they start empty, and fill up at the rate."""
+    """Wait until the account's buckets are full: they start empty, and refill at the rate."""
     fast = open_limiter(url, key, one_rate(1e6, burst, jitter=0.0), time.monotonic)
     await fast.acquire(Bucket.POST, held_back=0, rank=0)
     await fast.release_slot(Bucket.POST)
@@ -331,7 +331,7 @@ async def fill(url: str, key: str, burst: int) -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])
 async def test_cancelled_calls_take_nothing(kind: str, tmp_path: Path, anyio_backend_name: str) -> None:
-    """Calls cancelled at any moment, in the middle of a command too, leave all that they did not get to the others."""
+    """Calls that are cancelled at any moment, also during a command, take no grants from the others."""
     if (kind, anyio_backend_name) == ("redis", "trio"):
         return  # refused: see below
     with place(kind, tmp_path) as url:
@@ -358,7 +358,7 @@ def delete(path: Path) -> None:
 
 @pytest.mark.anyio
 async def test_a_file_that_goes_away(tmp_path: Path) -> None:
-    """A file that is deleted is made again, empty; one that cannot be opened, or is no database, is an outage, and no more."""
+    """A deleted file is created again, empty; one that cannot be opened, or is not a database, counts as an outage."""
     path, events = tmp_path / "limits.db", list[LimitEvent]()
     limits = AccountLimits(one_rate(1000.0, 2, url=f"sqlite:///{path}"), key="account")
     gate = gate_of(limits)
@@ -382,7 +382,7 @@ async def test_a_file_that_goes_away(tmp_path: Path) -> None:
 
 @pytest.mark.anyio
 async def test_a_file_that_is_locked(tmp_path: Path) -> None:
-    """While another program holds the file's lock, and does not let go of it, calls go on with the local share."""
+    """While another program holds the file's lock, calls continue with the local share."""
     path = tmp_path / "limits.db"
     limits = AccountLimits(one_rate(100.0, 2, url=f"sqlite:///{path}"), key="account")
     gate = gate_of(limits)
@@ -400,7 +400,7 @@ async def test_a_file_that_is_locked(tmp_path: Path) -> None:
 
 @pytest.mark.asyncio
 async def test_a_redis_that_restarts(tmp_path: Path) -> None:
-    """A Redis that is stopped is an outage; when another one runs at its place, empty, it is used again."""
+    """A stopped Redis counts as an outage; when an empty one is started at the same address, it is used again."""
     port = free_port()
     events = list[LimitEvent]()
     with redis_server(tmp_path, port) as url:
@@ -422,7 +422,7 @@ async def test_a_redis_that_restarts(tmp_path: Path) -> None:
 
 @pytest.mark.asyncio
 async def test_a_redis_that_does_not_answer(tmp_path: Path) -> None:
-    """A Redis that hangs, for longer than this test may take, is given up, and the call goes out with the local share."""
+    """If Redis hangs, the command times out, and the call is sent with the local share."""
     events = list[LimitEvent]()
     with redis_server(tmp_path) as url:
         limits = AccountLimits(one_rate(100.0, 2, url=url), key="account")
@@ -442,7 +442,7 @@ async def test_a_redis_that_does_not_answer(tmp_path: Path) -> None:
 @pytest.mark.anyio
 @pytest.mark.runtimes("trio")
 async def test_redis_needs_asyncio() -> None:
-    """On trio, limits in Redis are refused in a sentence that says what to do."""
+    """On trio, limits in Redis are refused, and the message says what to do."""
     limiter = open_limiter("redis://127.0.0.1:1/0", "account", LimitSettings(), time.monotonic)
 
     with pytest.raises(ConfigurationError, match=r"need asyncio, and this is trio; sqlite:///"):
@@ -476,7 +476,7 @@ async def test_redis_runs_on_any_asyncio(tmp_path: Path) -> None:
     ],
 )
 def test_urls_that_are_refused(url: str, complaint: str) -> None:
-    """A URL that names no store is refused when the client is made, in a sentence that does not repeat what may be a password."""
+    """A URL that names no store is refused when the client is made; the message does not repeat it, because it may hold a password."""
     with pytest.raises(ConfigurationError, match=complaint) as caught:
         Mux(token_id="id", token_secret="secret", account=url, limits=LimitSettings(url=url))
 
@@ -485,7 +485,7 @@ def test_urls_that_are_refused(url: str, complaint: str) -> None:
 
 
 def test_urls_that_are_fine(tmp_path: Path) -> None:
-    """Each form of URL opens its limiter, and nothing is touched before it is used."""
+    """Each form of URL opens its limiter, and nothing is opened before the first use."""
     for url, kind in [
         ("memory://", MemoryLimiter),
         (f"sqlite:///{tmp_path}/x%20y.db", SharedLimiter),
@@ -509,7 +509,7 @@ def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.asyncio
 async def test_the_password_does_not_show(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The password of a URL is in no repr, event or log line, whether the server refuses it or is not there."""
+    """The password of a URL is in no repr, event or log line, whether the server refuses it or does not run."""
     caplog.set_level(logging.DEBUG)
     told = list[LimitEvent]()
     shown = ""
@@ -529,7 +529,7 @@ async def test_the_password_does_not_show(tmp_path: Path, caplog: pytest.LogCapt
 
 
 def test_the_environment_names_the_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """``MUX_LIMITS_URL`` is where limits are kept that do not say, whatever else was said about them; an argument goes before it."""
+    """``MUX_LIMITS_URL`` is used for limits without a URL, whatever their other settings; an argument takes precedence."""
     monkeypatch.setenv("MUX_LIMITS_URL", f"sqlite:///{tmp_path}/limits.db")
     clients = [
         Mux(token_id="id", token_secret="secret", account=str(number), limits=limits)
@@ -544,15 +544,15 @@ def test_the_environment_names_the_place(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 def test_limits_that_are_off_open_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where limits are turned off, it does not matter where they would be kept."""
+    """If limits are turned off, their store is not opened."""
     monkeypatch.setenv("MUX_LIMITS_URL", "redis://127.0.0.1:1/0")
     monkeypatch.setitem(sys.modules, "redis.asyncio", None)
 
     Mux(token_id="id", token_secret="secret", account="off", limits=LimitSettings(enabled=False))
 
 
-def test_an_account_with_shared_limits_is_let_go(tmp_path: Path) -> None:
-    """Limits that nobody uses any more are freed at once: the limiter does not hold on to them."""
+def test_an_account_with_shared_limits_is_freed(tmp_path: Path) -> None:
+    """Limits without a user are freed at once: the limiter holds no reference to them."""
     limits = AccountLimits(one_rate(1.0, 1, url=f"sqlite:///{tmp_path}/limits.db"))
     gone = weakref.ref(limits)
     del limits
@@ -561,7 +561,7 @@ def test_an_account_with_shared_limits_is_let_go(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_fork_is_somebody_else(tmp_path: Path) -> None:
+def test_a_fork_has_a_connection_of_its_own(tmp_path: Path) -> None:
     """After a fork the child has a connection and a name of its own, and shares the bucket with its parent."""
     program = """
 import os, sys, time, warnings

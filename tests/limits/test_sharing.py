@@ -1,4 +1,4 @@
-"""Which clients share the limits of an account: those that are open, and nobody who was."""
+"""Which clients share the limits of an account: the open ones, not those that were closed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_client_that_was_closed_does_not_count(account: str) -> None:
 
 
 def test_a_client_whose_loop_ended_does_not_count(account: str) -> None:
-    """The same without ``aclose``: what is open ends with its event loop."""
+    """The same without ``aclose``: a client is closed when its event loop ends."""
     first = client(account, ONE)
     with pytest.raises(MuxError):
         asyncio.run(first.request("GET", "/gone"))
@@ -121,7 +121,7 @@ def test_a_client_that_comes_back(account: str) -> None:
 
 
 def test_what_a_closed_client_used_is_not_forgotten(account: str) -> None:
-    """A client with the same limits goes on with the buckets of one that was closed: closing is no way to a new burst."""
+    """A client with the same limits uses the buckets of a closed one: closing gives no new burst."""
     first = client(account, ONE, FakeTransport(lambda _: respond(200, json={"data": {}})))
 
     async def use(mux: Mux) -> float:

@@ -1,4 +1,4 @@
-"""The stores do what the arithmetic says: the same histories on SQLite, on fakeredis and on a real Redis, compared to the last bit."""
+"""The stores follow the arithmetic: the same histories on SQLite, on fakeredis and on a real Redis give equal numbers."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ STEPS = st.lists(
 
 
 def seen(reply: BucketReply) -> tuple[object, ...]:
-    """Return all of *reply* that two stores have to agree on."""
+    """Return the parts of *reply* that have to be equal for all stores."""
     numbers = {name: number for name, number in reply.numbers.items() if name not in KEPT_BESIDE}
     return reply.value, reply.now, numbers, reply.others, reply.members
 
@@ -78,7 +78,7 @@ def seen(reply: BucketReply) -> tuple[object, ...]:
 def test_stores_agree_with_the_arithmetic(
     new_real_driver: NewDriver, rate: float, burst: int, discover: bool, steps: list[tuple[float, str, int, int]]
 ) -> None:
-    """Whatever is asked, given back, refused and heard, by whomever, at whatever times: each store answers what the arithmetic does."""
+    """For any commands of any requesters at any times, each store answers as the arithmetic does."""
     limits = one_rate(rate, burst, adaptive=AdaptiveSettings(discover=discover, hold=1.0))
     clock = Clock(10_000.0)
     model, store = FakeStore(limits, clock), new_real_driver(limits, clock)
@@ -127,7 +127,7 @@ def test_a_store_remembers_the_newest_grants(new_real_driver: NewDriver) -> None
 
 @attrs.define
 class Simulated:
-    """A process that asks when it was told to."""
+    """A process that asks again when the last answer said so."""
 
     name: str
     due: float = 0.0
@@ -135,7 +135,7 @@ class Simulated:
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """Processes of all classes that come, ask, are killed; a store that restarts with and without its data; a machine that does."""
+    """Processes of all priorities that start, ask and are killed; restarts of the store, with and without its data, and of the machine."""
 
     new: ClassVar[NewDriver]
     RATE: ClassVar[float] = 5.0
@@ -203,7 +203,7 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: bool(self.undoable))
     @rule()
     def give_back(self) -> None:
-        """The newest grant, which nothing has happened since that would have forgotten it, or it is not counted as undone."""
+        """Return the newest grant; it counts as returned only if the bucket still knew it."""
         truth, at = self.undoable.pop()
         before = self.driver.perform_now(BucketCommand("leave", BUCKET, "looks"))
         after = self.driver.perform_now(BucketCommand("give_back", BUCKET, "looks", at=at))
@@ -242,7 +242,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert worst_window(self.kept, self.RATE, self.BURST) <= 1e-6
 
     def teardown(self) -> None:
-        """At the end everybody who asks when told to is served: nothing was lost for good, and nobody waits for the dead."""
+        """At the end every process that asks when it was told to is served: no grant was lost, and none waits for a killed process."""
         for process in self.processes:
             patience = self.truth.now + 30.0
             while not self.ask_now(process, "interactive"):
@@ -261,7 +261,7 @@ def machine_over(new: NewDriver) -> type[StoreMachine]:
 
 @pytest.mark.timeout(600)
 def test_nothing_breaks_the_bound(new_driver: NewDriver) -> None:
-    """In no order of arrivals, kills, refusals and restarts is the bound broken in any window, or does a requester wait for ever."""
+    """In any order of arrivals, kills, refusals and restarts the bound holds in every window, and no requester waits for ever."""
     run_state_machine_as_test(
         machine_over(new_driver),
         settings=settings(
@@ -272,7 +272,7 @@ def test_nothing_breaks_the_bound(new_driver: NewDriver) -> None:
 
 @pytest.mark.parametrize("damage", ["garbage", "null", "missing fields"])
 def test_a_damaged_row_counts_as_new(tmp_path: Path, damage: str) -> None:
-    """A bucket that cannot be read starts over, empty, instead of stopping everybody."""
+    """A stored bucket that cannot be read is replaced by an empty one, instead of blocking all requesters."""
     import sqlite3
 
     clock = Clock()
@@ -291,8 +291,8 @@ def test_a_damaged_row_counts_as_new(tmp_path: Path, damage: str) -> None:
     assert reply.value == pytest.approx(1.0 + 0.25)
 
 
-def test_accounts_do_not_meet(tmp_path: Path) -> None:
-    """Two accounts in one file, or one database, have nothing to do with each other."""
+def test_accounts_are_independent(tmp_path: Path) -> None:
+    """Two accounts in one file are independent."""
     clock = Clock()
     make: Callable[[str], Any] = lambda account: SqliteLimitStore(tmp_path / "limits.db", account, one_rate(1.0, 1), clock)  # noqa: E731
     one, other = make("one"), make("other")

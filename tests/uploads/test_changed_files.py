@@ -1,4 +1,4 @@
-"""Whatever becomes of a file between two runs of its upload: the server ends with one version of it, or the error says that it cannot."""
+"""A file that changes between two runs of its upload: the server gets one whole version of it, or the upload fails."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def rewrite(film: Path, data: bytes, time: int) -> None:
 )
 @settings(max_examples=examples(60), deadline=None)
 def test_changed_between_two_runs(stop: int, share: float, place: int, cut: int, is_touched: bool, is_same: bool) -> None:
-    """A byte changed, the end cut off, the time changed or made to look as if it had not: never a mix of two versions.
+    """After any change of content, length or modification time, the server never has a mix of two versions.
 
     And no refusal of a file that is the same, where that can be known. The one change that cannot be seen is in bytes of which the first
     run never heard that they had arrived, in a file whose time of change was set back.

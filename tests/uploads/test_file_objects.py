@@ -1,4 +1,4 @@
-"""Files that somebody else opened, however they behave: every byte arrives, or nothing is sent."""
+"""File objects of the caller, with any behaviour: every byte arrives, or nothing is sent."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ DATA = Random(12).randbytes(2 * GRANULE + 4321)
 
 
 async def put(source: Any, session: Session | None = None, *, length: int | None = None) -> Session:
-    """Send *source* in small chunks; where it is read again, the second of them is lost once. Returns what arrived."""
+    """Send *source* in small chunks; if it can be read again, the second chunk is lost once. Returns what arrived."""
     reader = open_source(source, length=length)
     session = session or Session()
     run = UploadRun(
@@ -194,7 +194,7 @@ class OddFile:
 
 
 class IterableOddFile(OddFile):
-    """One that can be iterated over too, in lines, which costs memory: that is the last resort."""
+    """One that can be iterated over in lines too, which is used last, because lines may be long."""
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         raise AssertionError("it was read line by line")
@@ -221,7 +221,7 @@ behaviours = st.builds(
 @given(how=behaviours, knows_length=st.booleans())
 @settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.differing_executors])
 def test_every_file(runtime: str, how: Behaviour, knows_length: bool) -> None:
-    """However a file reads, seeks and tells, its bytes arrive one for one, or it is refused before anything is sent.
+    """For any behaviour of a file, its bytes arrive unchanged, or it is refused before anything is sent.
 
     One that fails half-way ends the upload with an error, and the upload is not completed.
     """
@@ -250,7 +250,7 @@ def test_every_file(runtime: str, how: Behaviour, knows_length: bool) -> None:
 
 @attrs.frozen
 class Pieces:
-    """What an iterator gives: *pieces*, of *form*, and then perhaps an error."""
+    """An iterator of *pieces*, of *form*, that may end with an error."""
 
     pieces: tuple[int, ...]
     form: str
@@ -334,7 +334,7 @@ def test_every_stream(runtime: str, how: Pieces, knows_length: bool) -> None:
 
 
 async def test_a_pipe_that_does_not_block() -> None:
-    """A non-blocking pipe, whose reads return ``None`` while its writer thinks, arrives whole."""
+    """A non-blocking pipe, whose reads return ``None`` while it is empty, arrives whole."""
     read_end, write_end = os.pipe()
     os.set_blocking(read_end, False)
     pipe = os.fdopen(read_end, "rb")
@@ -363,7 +363,7 @@ def _write_all(file: io.FileIO, data: bytes) -> None:
 
 @pytest.mark.parametrize("way", ["plain", "async"])
 async def test_nothing_for_ever(way: str) -> None:
-    """A file that never gives anything and has no descriptor to wait for is refused after a while, before anything is sent."""
+    """A file that never returns data and has no descriptor is refused after a timeout, before anything is sent."""
     file = OddFile(Behaviour(way=way, sizes=(-1,), seek="absent"), DATA)
     reader = FileObjectReader(FileObject(file, file.read, no_data_timeout=0.01), None)
     with pytest.raises(InvalidRequestError, match="no data and no end"):
@@ -374,7 +374,7 @@ async def test_nothing_for_ever(way: str) -> None:
 
 
 async def test_mmap(tmp_path: Path) -> None:
-    """A memory map, whose ``seek`` returns ``None``, is sent from where it stands, and again where a chunk was lost."""
+    """A memory map, whose ``seek`` returns ``None``, is sent from its position, and a lost chunk is sent again."""
     path = tmp_path / "film.mp4"
     path.write_bytes(DATA)
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
@@ -385,7 +385,7 @@ async def test_mmap(tmp_path: Path) -> None:
 
 
 async def test_gzip_is_read_in_threads(tmp_path: Path) -> None:
-    """What takes long to read, as compressed files do, is called in worker threads alone."""
+    """Files that are slow to read, such as compressed ones, are read only in worker threads."""
     path = tmp_path / "film.gz"
     path.write_bytes(gzip.compress(DATA))
     threads: set[int] = set()
@@ -408,7 +408,7 @@ async def test_gzip_is_read_in_threads(tmp_path: Path) -> None:
 
 
 async def test_text(tmp_path: Path) -> None:
-    """Files that give text are refused in a sentence before anything is sent, whatever opened them."""
+    """Files that return text are refused before anything is sent, for any library."""
     path = tmp_path / "film.mp4"
     path.write_bytes(b"text")
     with path.open(encoding="utf-8") as file, codecs.getreader("utf-8")(path.open("rb")) as other:
@@ -422,7 +422,7 @@ async def test_text(tmp_path: Path) -> None:
 
 @pytest.mark.runtimes("asyncio", "uvloop")
 async def test_pipe_of_a_child() -> None:
-    """The output of a child process of asyncio arrives, without a line feed in it too."""
+    """The output of an asyncio subprocess arrives, also without a line feed."""
     code = "import sys; sys.stdout.buffer.write(b'x' * 900_001)"
     child = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=subprocess.PIPE)
     assert child.stdout is not None
@@ -457,7 +457,7 @@ async def _open_trio(path: Path) -> Any:
     indirect=["anyio_backend"],
 )
 async def test_async_files(tmp_path: Path, open_async: Callable[[Path], Any]) -> None:
-    """The files of anyio, aiofiles and trio are read in pieces, from where they stand, and again where a chunk was lost.
+    """The files of anyio, aiofiles and trio are read in pieces, from their position, and a lost chunk is sent again.
 
     Memory does not grow with the file, although there is no line feed in it; and an upload of one can be resumed.
     """
@@ -569,7 +569,7 @@ def _spooled() -> Any:
     ids=lambda make: make.__name__,
 )
 async def test_uploads_of_web_frameworks(make: Callable[[], Any]) -> None:
-    """What web frameworks make of an uploaded file goes in as it is; a chunk that was lost is sent again."""
+    """The file objects of web frameworks can be uploaded; a lost chunk is sent again."""
     file = make()
     session = await put(file)
 
@@ -580,7 +580,7 @@ async def test_uploads_of_web_frameworks(make: Callable[[], Any]) -> None:
 
 @pytest.mark.runtimes("asyncio")
 async def test_part_of_a_multipart_body() -> None:
-    """A file field that aiohttp reads as it comes is read in pieces."""
+    """A file field of a multipart body is read in pieces as it arrives."""
     from aiohttp import BodyPartReader, StreamReader
     from aiohttp.base_protocol import BaseProtocol
     from multidict import CIMultiDict, CIMultiDictProxy
@@ -643,7 +643,7 @@ def _starlette_request() -> Any:
     ids=["httpx", "requests", "aiohttp", "starlette"],
 )
 async def test_responses(make: Callable[[], Any], name: str) -> None:
-    """The response of an HTTP client is refused before anything is sent, in words that name the iterator of its bytes."""
+    """The response of an HTTP client is refused before anything is sent; the message names its iterator of bytes."""
     with pytest.raises(InvalidRequestError) as caught:
         open_source(make())
 
@@ -686,7 +686,7 @@ async def test_no_post_is_spent(source: Callable[[], Any]) -> None:
 
 
 async def test_a_stream_that_fails_half_way() -> None:
-    """An error of a stream after its first piece ends the upload, says why, and keeps the error as its cause."""
+    """An error of a stream after its first piece ends the upload, with the error as the cause."""
 
     async def stream() -> AsyncIterator[bytes]:
         yield DATA[:1000]
@@ -699,7 +699,7 @@ async def test_a_stream_that_fails_half_way() -> None:
 
 
 async def test_the_loop_is_free_while_a_file_is_opened() -> None:
-    """A file whose methods take long does not hold up the event loop, from the first call on."""
+    """A file with slow methods does not block the event loop, from the first call on."""
     let_go = threading.Event()
 
     class Slow(io.BytesIO):

@@ -1,4 +1,4 @@
-"""How files are read: what the system has in memory at once, in memory that is used again; anything else by threads."""
+"""How files are read: cached parts in the event loop, into reused buffers, and all others in threads."""
 
 from __future__ import annotations
 

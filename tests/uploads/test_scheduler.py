@@ -1,4 +1,4 @@
-"""What uploads of one client share: the cap, the places, the memory; evenly, and given back."""
+"""What uploads of one client share: the rate limit, the slots and the memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``mux-async webhooks``: what it receives, what it makes up, what it repeats, and what it refuses to start with."""
+"""``mux-async webhooks``: listening, triggering example events, replaying recorded ones, and refused arguments."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def listening(*arguments: str, secret: str | None = SECRET) -> Generator[tuple[s
 
 
 def test_round_trip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What is triggered is received, shown and recorded; what was recorded is repeated; a wrong secret is refused and shown."""
+    """A triggered event is received, shown and recorded; a recorded one is replayed; a wrong secret is refused and shown."""
     record = tmp_path / "events.jsonl"
     with listening("--record", str(record), "--count", "3") as (url, process):
         wrong = invoke(capsys, "trigger", "video.asset.ready", "--to", url, "--secret", "other")
@@ -95,7 +95,7 @@ def test_round_trip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 @contextmanager
 def receiving() -> Generator[tuple[str, list[tuple[dict[str, str], bytes]]]]:
-    """Serve a page that takes whatever is posted; yield its URL and what came."""
+    """Serve an endpoint that accepts every POST; yield its URL and the received requests."""
     got: list[tuple[dict[str, str], bytes]] = []
 
     class Page(BaseHTTPRequestHandler):
@@ -117,7 +117,7 @@ def receiving() -> Generator[tuple[str, list[tuple[dict[str, str], bytes]]]]:
 
 
 def test_forwarding(capsys: pytest.CaptureFixture[str]) -> None:
-    """A delivery that is sent on keeps its bytes and its signature, and its answer is passed back; nobody there is a 502."""
+    """A forwarded delivery keeps its bytes and signature, and the response is passed back; without a server it is a 502."""
     with ExitStack() as stack:
         target, got = stack.enter_context(receiving())
         with listening("--json", "--forward", target, "--count", "2", secret=None) as (url, process):
@@ -150,7 +150,7 @@ def test_forwarding(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_refused(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """What cannot work is said in a sentence, before anything is sent or listened to."""
+    """Wrong arguments are refused with a message before anything is sent or a port is opened."""
     code, out, err = invoke(capsys, *arguments)
 
     assert (code, out) == (2, "")
@@ -158,7 +158,7 @@ def test_refused(arguments: list[str], said: str, capsys: pytest.CaptureFixture[
 
 
 def test_a_broken_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A line that is no event is named, and nothing of the file is sent."""
+    """A line that is not an event is named, and nothing of the file is sent."""
     file = tmp_path / "events.jsonl"
     file.write_bytes(body_of() + b"\n" + b"{broken\n")
     code, out, err = invoke(capsys, "replay", str(file), "--to", "http://127.0.0.1:1/", "--secret", "s")
@@ -178,7 +178,7 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("kind", EVENTS)
 def test_samples(kind: Any) -> None:
-    """An example event of every type fits the facts and is read as its class; its state is what its name says."""
+    """An example event of every type matches the description and is parsed as its class; its status is the one of its type."""
     made = example_event(kind, NOW, seed="seed")
     event = parse_event(made)
 

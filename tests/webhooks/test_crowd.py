@@ -30,7 +30,7 @@ CROWD = 1000
 
 @pytest.fixture
 def default_store(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> EventStore:
-    """Return a store of each kind, made with nothing but where it is."""
+    """Return a store of each kind with default settings."""
     made: dict[str, Callable[[], EventStore]] = {
         "memory": MemoryEventStore,
         "sqlite": lambda: SqliteEventStore(tmp_path / "events.db"),

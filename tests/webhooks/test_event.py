@@ -1,4 +1,4 @@
-"""Events that read themselves late: nobody can tell, except by the clock."""
+"""Events are materialized lazily, and behave as if they were not."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def parse_written(raw: dict[str, object]) -> WebhookEvent:
 
 @pytest.mark.parametrize("parse", [parse_event, parse_written])
 def test_nothing_is_read_before(parse: Callable[[dict[str, object]], WebhookEvent]) -> None:
-    """For ``id`` and ``type`` nothing else is read; the first other attribute reads the event, and the first of the data its data."""
+    """Reading ``id`` and ``type`` materializes nothing; the first other attribute materializes the event, and then its data."""
     event = parse(envelope())
 
     assert (event.id[:4], event.type) == ("4813", "video.asset.ready")
@@ -46,7 +46,7 @@ def test_nothing_is_read_before(parse: Callable[[dict[str, object]], WebhookEven
 
 
 def test_text() -> None:
-    """An event that is read from its text is the one that is read from the decoded body, nested data and unknown types included."""
+    """An event parsed from text equals the one parsed from the decoded body, also with nested data and unknown types."""
     job = {"id": "j1", "status": "completed", "created_at": 5}
     kind = "robots.job.summarize.completed"
     for raw in (
@@ -70,14 +70,14 @@ def test_text() -> None:
     "body", [b"", b"[]", b"null", b"{", b'{"data":{"a":"\xff"}}', b' {"data":{"a":"\xff"}}', b'{"data":[1,]}']
 )
 def test_not_the_text_of_an_event(body: bytes) -> None:
-    """A body that is not JSON anywhere in it is refused when it is parsed, not when its data is looked at."""
+    """A body that is not a JSON object throughout is refused when it is parsed, not when its data is read."""
     with pytest.raises(ValueError, match="JSON"):
         parse_event_text(body)
 
 
 @pytest.mark.parametrize("is_read", [False, True])
 def test_behaves_as_any_model(event: AssetEvent, is_read: bool) -> None:
-    """Comparing, copying, pickling, changing, writing and showing give the same, read or not."""
+    """Comparing, copying, pickling, evolving, serializing and repr give the same, materialized or not."""
     if is_read:
         assert event.data is not None
     other = parse_event(envelope())
@@ -93,12 +93,12 @@ def test_behaves_as_any_model(event: AssetEvent, is_read: bool) -> None:
 
 
 def test_extra_first() -> None:
-    """What this version has no name for is there before anything was read."""
+    """Fields that this version does not know can be read first."""
     assert parse_event(envelope(new=1)).extra == {"new": 1}
 
 
 def test_frozen(event: AssetEvent) -> None:
-    """An event cannot be changed, neither before nor after it was read."""
+    """An event is frozen, before and after it was materialized."""
     for _ in range(2):
         with pytest.raises(attrs.exceptions.FrozenInstanceError):
             event.id = "2"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
@@ -113,7 +113,7 @@ def test_unknown_attribute(event: Event) -> None:
 
 
 def test_constructed() -> None:
-    """An event made by hand, as in users' tests, needs no reading."""
+    """An event can be constructed, as in users' tests."""
     data = parse_event(envelope())
     made = AssetEvent(
         id="1",

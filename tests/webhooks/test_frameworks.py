@@ -27,7 +27,7 @@ CHUNK = 8_000
 
 @attrs.define
 class Got:
-    """An answer, and how much of the body was asked for."""
+    """A response, and how many bytes of the body were read."""
 
     status: int
     text: str
@@ -35,7 +35,7 @@ class Got:
 
 
 class Post(Protocol):
-    """Sends a request to the endpoint, and goes away when told to."""
+    """Sends a request to the endpoint, and disconnects when *hang_up* is set."""
 
     def __call__(
         self, chunks: Sequence[bytes], headers: dict[str, str], method: str = "POST", hang_up: anyio.Event | None = None, /
@@ -299,7 +299,7 @@ async def app(name: str) -> AsyncGenerator[App]:
 
 
 async def test_delivery(app: App) -> None:
-    """A delivery is handled and answered 200, whole or in pieces; the same one again too, without being handled again."""
+    """A delivery is handled and answered 200, whole or in pieces; a repeated one is answered 200 and not handled again."""
     body = body_of()
     got = [await app.deliver(body), await app.deliver(body, size=100), await app.deliver(body_of(event_id="2"), size=1)]
 
@@ -308,7 +308,7 @@ async def test_delivery(app: App) -> None:
 
 
 async def test_read_before(name: str) -> None:
-    """A middleware or dependency that read the body takes nothing from the endpoint, whether it came whole or in pieces."""
+    """If a middleware or dependency read the body before, the endpoint still gets it, whether it came whole or in pieces."""
     hooks = WebhookRouter(SECRET, clock=lambda: NOW, max_body=BOUND)
     async with FRAMEWORKS[name](hooks, reads_before=True) as post:
         app = App(hooks, post)
@@ -355,7 +355,7 @@ async def test_forgeries(app: App) -> None:
 
 
 async def test_failing_handler(app: App) -> None:
-    """A handler's failure is a 500 without its words, so that Mux delivers again; that is handled."""
+    """A handler's failure is a 500 without its message, so that Mux delivers again; the next delivery is handled."""
     app.failing = 1
     body = body_of()
     got = [await app.deliver(body), await app.deliver(body)]
@@ -366,7 +366,7 @@ async def test_failing_handler(app: App) -> None:
 
 @pytest.mark.parametrize("declared", [True, False])
 async def test_too_large(app: App, name: str, declared: bool) -> None:
-    """A body beyond the bound is a 413; it is not read to its end, and not at all when it says its size."""
+    """A body above the limit is a 413; it is not read to its end, and not at all if its Content-Length is above the limit."""
     body = b"x" * 50 * BOUND
     headers = {**headers_of(body), **({"Content-Length": str(len(body))} if declared else {})}
     got = await app.deliver(body, headers)
@@ -378,7 +378,7 @@ async def test_too_large(app: App, name: str, declared: bool) -> None:
 
 
 async def test_up_to_the_bound(app: App) -> None:
-    """A body of exactly the bound is taken, beyond what the framework itself would read by default of a form."""
+    """A body of exactly the limit is accepted, although it is larger than a form may be by the framework's default."""
     body = body_of(extra="")
     body = body_of(extra="x" * (BOUND - len(body)))
     assert len(body) == BOUND
@@ -387,7 +387,7 @@ async def test_up_to_the_bound(app: App) -> None:
 
 
 async def test_many_at_once(app: App) -> None:
-    """Fifty deliveries of one event at once run its handler once; the rest is told that it is done, or to come again."""
+    """Fifty concurrent deliveries of one event run its handler once; the others get a 200 or a 409."""
     body = body_of()
     statuses: list[int] = []
 
@@ -416,7 +416,7 @@ async def test_typed(app: App) -> None:
 
 
 async def test_hanging_up(app: App) -> None:
-    """When Mux goes away while the handler runs, the event is not held up: it was handled to the end, or is free for the next delivery."""
+    """If Mux disconnects while the handler runs, the event was handled to the end, or is free for the next delivery."""
     app.gate, hang_up, body = anyio.Event(), anyio.Event(), body_of()
 
     async def first() -> None:

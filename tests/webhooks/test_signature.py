@@ -169,7 +169,7 @@ def test_hostile_headers(header: str | None, reason: str, said: str) -> None:
 
 
 def test_two_headers() -> None:
-    """Two signature headers are refused: it would be anybody's guess which one was meant."""
+    """Two signature headers are refused, because it is not known which one counts."""
     body = body_of()
     header = sign(body, SECRET, at=NOW)
     with pytest.raises(SignatureError, match="is there 2 times"):
@@ -177,7 +177,7 @@ def test_two_headers() -> None:
 
 
 def test_upper_case_is_not_taken() -> None:
-    """The digest is what Mux writes, letter for letter; another way to write the same number is none."""
+    """The digest has to be written as Mux writes it: upper-case digits are refused."""
     body = body_of()
     header = f"t={NOW},v1={signed(NOW, body).upper()}"
 
@@ -193,7 +193,7 @@ def test_the_time_that_was_signed() -> None:
 
 
 def test_tolerance() -> None:
-    """Too old and too new are refused, at the second, and say by how much; the signature is looked at first."""
+    """Signatures that are too old or too new are refused to the second, if they match the body, and the message says by how much."""
     body = body_of()
     header = sign(body, SECRET, at=NOW)
     for now in (NOW - 300, NOW + 300):
@@ -209,7 +209,7 @@ def test_tolerance() -> None:
 
 
 def test_clock() -> None:
-    """Without ``now`` the clock of the machine counts."""
+    """Without ``now`` the clock of the machine is used."""
     body = body_of()
 
     unwrap(body, {"Mux-Signature": sign(body, SECRET)}, SECRET)
@@ -233,7 +233,7 @@ CHANGES: list[Change] = [
 
 @pytest.mark.parametrize(("change", "said"), CHANGES)
 def test_likely_causes(change: Callable[[bytes], bytes], said: str) -> None:
-    """A body that changed on its way is told from a wrong secret where that can be known."""
+    """A changed body and a wrong secret have different messages where they can be distinguished."""
     body = body_of()
     error = refused(change(body), sign(body, SECRET, at=NOW))
 
@@ -242,7 +242,7 @@ def test_likely_causes(change: Callable[[bytes], bytes], said: str) -> None:
 
 
 def test_nothing_secret_is_said() -> None:
-    """Neither message, nor traceback, nor what an error holds has anything of secret, signature or body in it."""
+    """No message, traceback or attribute of an error contains the secret, the signature or the body."""
     body = body_of(data={"id": "CANARY-BODY"})
     secret = "CANARY-SECRET"
     errors: list[BaseException] = [
@@ -281,7 +281,7 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.mark.parametrize("body", [b"x" * (1024 * 1024 + 1), bytes(50_000_000)], ids=["one more", "50 MB"])
 def test_size(body: bytes, hashed: list[int]) -> None:
-    """A body beyond the bound is refused before a byte of it is looked at, and the message says the bound."""
+    """A body above the limit is refused before it is hashed, and the message has the limit."""
     with pytest.raises(BodyTooLargeError, match="the limit is 1048576"):
         unwrap(body, {"Mux-Signature": f"t={NOW},v1={DIGEST}"}, SECRET, now=NOW)
 
@@ -308,7 +308,7 @@ def test_work_is_bounded(header: str, body: bytes, most: int, hashed: list[int])
 
 
 def test_signatures_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every signature, right or wrong, is compared by `hmac.compare_digest`: how long that takes tells nothing of where they differ."""
+    """Every signature is compared by `hmac.compare_digest`, whose duration does not depend on where they differ."""
     compared: list[tuple[Any, Any]] = []
 
     def compare(a: Any, b: Any) -> bool:
@@ -363,7 +363,7 @@ def test_authentic_nonsense(body: bytes, said: str) -> None:
     ids=lambda value: str(value)[:40],
 )
 def test_authentic_surprises(body: bytes) -> None:
-    """Whatever object Mux may send becomes an event; its fields can be touched, and what arrived is kept."""
+    """Any JSON object becomes an event; its fields can be read, and it is serialized as it arrived."""
     event = unwrap(body, headers_of(body), SECRET, now=NOW)
 
     for name in ("id", "type", "created_at", "object", "environment", "attempts", "data"):
@@ -375,7 +375,7 @@ def test_authentic_surprises(body: bytes) -> None:
 
 
 def test_unknown_type() -> None:
-    """An event of tomorrow is an `UnknownEvent` whose data is what arrived."""
+    """An event of an unknown type is an `UnknownEvent` with the received data."""
     body = body_of("video.hologram.projected", data={"id": "h", "new": [1]}, new_member=1)
     event = unwrap(body, headers_of(body), SECRET, now=NOW)
 
@@ -386,13 +386,13 @@ def test_unknown_type() -> None:
 
 @pytest.mark.parametrize("data", ["text", {"type": "x"}, None, 5])
 def test_not_bytes(data: Any) -> None:
-    """A body that was decoded or parsed before is the caller's mistake, and the message says what is needed."""
+    """A decoded or parsed body is refused, and the message says what is needed."""
     with pytest.raises(TypeError, match="the bytes that arrived"):
         unwrap(data, {"Mux-Signature": f"t={NOW},v1={DIGEST}"}, SECRET)
 
 
 def test_buffers() -> None:
-    """Any kind of bytes does."""
+    """Any buffer of bytes is accepted."""
     body = body_of()
     for made in (bytearray(body), memoryview(body)):
         assert unwrap(made, headers_of(body), SECRET, now=NOW).type == "video.asset.ready"
@@ -411,14 +411,14 @@ def test_buffers() -> None:
     ],
 )
 def test_secrets_that_cannot_be_right(secrets: Any, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A missing, empty or badly copied secret is told at once, before anything could be let through."""
+    """A missing, empty or badly copied secret is refused before anything is verified."""
     monkeypatch.delenv("MUX_WEBHOOK_SECRET", raising=False)
     with pytest.raises(ConfigurationError, match=said):
         unwrap(b"{}", {"Mux-Signature": sign(b"{}", SECRET, at=NOW)}, secrets, now=NOW)
 
 
 def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without secrets, the one of the environment variable that Mux's clients read is taken."""
+    """Without secrets, the environment variable of Mux's own clients is used."""
     body = body_of()
     monkeypatch.setenv("MUX_WEBHOOK_SECRET", SECRET)
 

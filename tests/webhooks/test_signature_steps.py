@@ -1,4 +1,4 @@
-"""What verifying a signature takes and refuses, with the whole message of every refusal."""
+"""What verifying a signature accepts and refuses, with the whole message of every refusal."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def refused(header: str, body: Any = b"{}", *, now: float = NOW, **options: Any)
     ],
 )
 def test_malformed(header: str, said: str) -> None:
-    """A header that is not of the form is refused, with what is wrong and what the form is."""
+    """A malformed header is refused; the message says what is wrong and shows the form."""
     error = refused(header)
 
     assert (str(error), error.reason) == (f"the Mux-Signature header {said}; {FORM}", "malformed")
@@ -72,14 +72,14 @@ def test_malformed(header: str, said: str) -> None:
     ],
 )
 def test_well_formed(header: str, parsed: tuple[bytes, list[str]]) -> None:
-    """The time comes out as it was written, and every signature of scheme ``v1`` in its order; white space is spaces and tabs."""
+    """The time is returned as it was written, with every signature of scheme ``v1`` in order; spaces and tabs are ignored."""
     assert len(header) <= MAX_HEADER
     assert parse_signature(header) == parsed
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, bytes.decode])
 def test_kinds_of_bodies(kind: Any) -> None:
-    """Bytes of any kind, and text as what its UTF-8 is, verify; what is signed otherwise does not."""
+    """Any buffer verifies, and text as its UTF-8; a body with another signature does not."""
     body = '{"name":"\u00e9"}'.encode()
     checked = make_verifier(SECRET).verify(kind(body), {"Mux-Signature": sign(body, SECRET, at=NOW)}, NOW)
 
@@ -90,7 +90,7 @@ def test_kinds_of_bodies(kind: Any) -> None:
 
 @pytest.mark.parametrize("body", ["{}", "\ud800", None, 5, {"a": 1}, [123]])
 def test_what_is_not_bytes(body: Any) -> None:
-    """What cannot be the bytes that arrived is a `TypeError` too, and the message says what is needed and what was passed."""
+    """A body of another type is a `TypeError` too, and the message says what is needed and what was passed."""
     with pytest.raises(TypeError) as caught:
         verify(body, {"Mux-Signature": f"t={NOW},v1={DIGEST}"}, SECRET, now=NOW)
 
@@ -103,12 +103,12 @@ def test_what_is_not_bytes(body: Any) -> None:
 
 
 def test_a_view_of_other_items() -> None:
-    """A view that skips bytes, or takes them from the end, stands for the bytes that it shows."""
+    """A view with a step counts as the bytes that it shows."""
     verify(memoryview(b"abcd")[::-1], {"Mux-Signature": sign(b"dcba", SECRET, at=NOW)}, SECRET, now=NOW)
 
 
 def test_a_released_buffer() -> None:
-    """A memoryview that was released has no bytes any more."""
+    """A released memoryview is refused."""
     view = memoryview(b"{}")
     view.release()
     with pytest.raises(TypeError, match="and is memoryview"):
@@ -117,7 +117,7 @@ def test_a_released_buffer() -> None:
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, bytes.decode])
 def test_the_bound(kind: Any) -> None:
-    """A body of just the bound is verified, one byte more is refused before that, and the message says both numbers."""
+    """A body of exactly the limit is verified; one byte more is refused before that, and the message has both numbers."""
     checker = make_verifier(SECRET, max_body=4)
     headers = {"Mux-Signature": sign(b"1234", SECRET, at=NOW)}
     assert checker.verify(kind(b"1234"), headers, NOW) == b"1234"
@@ -175,7 +175,7 @@ def test_secrets(secrets: Any) -> None:
     ],
 )
 def test_secrets_that_cannot_be_right(secrets: Any, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A secret that cannot be right is refused at once, and the message says why."""
+    """An impossible secret is refused at once, and the message says why."""
     monkeypatch.delenv("MUX_WEBHOOK_SECRET", raising=False)
     with pytest.raises(ConfigurationError) as caught:
         make_verifier(secrets)
@@ -222,7 +222,7 @@ def test_secrets_with_white_space_inside() -> None:
     ],
 )
 def test_age(now: float, tolerance: float, said: str | None, reason: str) -> None:
-    """A signature of just the tolerance is taken, either way; beyond, the message says how old it is and what is tolerated."""
+    """An age of exactly the tolerance is accepted, in both directions; beyond it, the message has the age and the tolerance."""
     header = sign(b"{}", SECRET, at=NOW)
     if said is None:
         verify(b"{}", {"Mux-Signature": header}, SECRET, now=now, tolerance=tolerance)
@@ -240,7 +240,7 @@ def test_age(now: float, tolerance: float, said: str | None, reason: str) -> Non
     ],
 )
 def test_nothing_fits(secrets: Any, wrong: str) -> None:
-    """The message of a mismatch names what is likely, and knows how many secrets there are."""
+    """The message of a mismatch names likely causes and the number of secrets."""
     with pytest.raises(SignatureError) as caught:
         verify(b"{}", {"Mux-Signature": f"t={NOW},v1={DIGEST}"}, secrets, now=NOW)
 
@@ -252,7 +252,7 @@ def test_nothing_fits(secrets: Any, wrong: str) -> None:
 
 
 def test_a_change_is_found_with_the_time_that_was_signed() -> None:
-    """What was done to a body is found with any of the signatures and secrets, under the time as it was signed."""
+    """A known change of the body is found with any of the signatures and secrets, with the signed time."""
     body = body_of()
     header = f"t=0{NOW},v1={DIGEST},v1={hmac.new(SECRET.encode(), f'0{NOW}.'.encode() + body, 'sha256').hexdigest()}"
     with pytest.raises(SignatureError, match="white space was added around it"):
@@ -260,7 +260,7 @@ def test_a_change_is_found_with_the_time_that_was_signed() -> None:
 
 
 def test_every_comparison_takes_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Signatures are compared by `hmac.compare_digest` and nothing else: what it denies is not taken, though it is equal."""
+    """Signatures are compared only by `hmac.compare_digest`: an equal one is refused if it returns false."""
 
     def deny(_: str, __: str) -> bool:
         return False
@@ -271,7 +271,7 @@ def test_every_comparison_takes_the_same_time(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_without_a_bound() -> None:
-    """`verify` takes bodies of any size; `unwrap` bounds them."""
+    """`verify` accepts bodies of any size; `unwrap` has a limit."""
     body = bytes(2 * 1024 * 1024)
     header = {"Mux-Signature": sign(body, SECRET, at=NOW)}
     verify(body, header, SECRET, now=NOW)
