@@ -271,7 +271,7 @@ class AccountLimits:
             if count and self.settings.enabled:
                 rank = PRIORITIES.index(priority) + 1
                 ahead = sum(gate.queued(other) for gate in self._gates_of(bucket) for other in PRIORITIES[:rank])
-                held_back = self.settings.held_back(priority, self.settings.bucket(bucket).burst)
+                held_back = self.settings.held_back(priority, self.settings.bucket(bucket))
                 longest = max(
                     longest, self._limiter.estimate_wait(bucket, held_back=held_back, rank=rank - 1, ahead=ahead + count - 1)
                 )
@@ -291,7 +291,7 @@ class AccountLimits:
         gates = self._gates_of(bucket)
         queued: dict[Priority, int] = {priority: sum(gate.queued(priority) for gate in gates) for priority in PRIORITIES}
         ahead = queued["interactive"] + queued["default"]
-        held_back = self.settings.held_back("default", state.burst)
+        held_back = self.settings.held_back("default", self.settings.bucket(bucket))
         return BucketSnapshot(
             level=state.level,
             rate=state.rate,

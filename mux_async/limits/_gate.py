@@ -83,9 +83,7 @@ class Gate:
         self._counters = counters
         self._on_delayed = on_delayed
         allowance = settings.bucket(bucket)
-        self._terms = {
-            priority: (settings.held_back(priority, allowance.burst), rank) for rank, priority in enumerate(PRIORITIES)
-        }
+        self._terms = {priority: (settings.held_back(priority, allowance), rank) for rank, priority in enumerate(PRIORITIES)}
         """For each priority: how much of the burst it leaves to others, and its rank."""
         # One interval less than the share says: it passes until the next grant is there.
         share = settings.guaranteed_share

@@ -39,7 +39,7 @@ class Limiter(Protocol):
         """Return the bucket if it is in this process, for grants that need no waiting; ``None`` if it is in a store."""
         ...
 
-    async def acquire(self, bucket: Bucket, *, held_back: int, rank: int) -> Grant | float:
+    async def acquire(self, bucket: Bucket, *, held_back: float, rank: int) -> Grant | float:
         """Take a grant, or return the seconds to wait before asking again; a slot may be reserved for then.
 
         A cancelled call has taken nothing.
@@ -74,7 +74,7 @@ class Limiter(Protocol):
         """
         ...
 
-    def estimate_wait(self, bucket: Bucket, *, held_back: int, rank: int, ahead: int) -> float:
+    def estimate_wait(self, bucket: Bucket, *, held_back: float, rank: int, ahead: int) -> float:
         """Estimate the seconds until a grant, were *ahead* others made first. From what this process knows; does no I/O."""
         ...
 
@@ -155,7 +155,7 @@ class MemoryLimiter:
         """Return the bucket."""
         return self._buckets[bucket]
 
-    async def acquire(self, bucket: Bucket, *, held_back: int, rank: int) -> Grant | float:  # noqa: ARG002 - the gate orders by rank
+    async def acquire(self, bucket: Bucket, *, held_back: float, rank: int) -> Grant | float:  # noqa: ARG002 - the gate orders by rank
         """Take a grant, or return the seconds to wait."""
         local = self._buckets[bucket]
         with local.lock:
@@ -183,7 +183,7 @@ class MemoryLimiter:
         with local.lock:
             local.tokens.observe_remaining(local.clock(), remaining=remaining)
 
-    def estimate_wait(self, bucket: Bucket, *, held_back: int, rank: int, ahead: int) -> float:  # noqa: ARG002 - `ahead` counts all
+    def estimate_wait(self, bucket: Bucket, *, held_back: float, rank: int, ahead: int) -> float:  # noqa: ARG002 - `ahead` counts all
         """Return the seconds until a grant, were *ahead* others made first."""
         local = self._buckets[bucket]
         with local.lock:

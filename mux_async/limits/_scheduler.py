@@ -61,7 +61,7 @@ class BucketCommand:
     verb: Verb
     bucket: Bucket
     owner: str
-    held_back: int = 0
+    held_back: float = 0
     rank: int = 0
     at: float | None = None
     delay: float | None = None

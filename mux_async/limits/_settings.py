@@ -85,6 +85,10 @@ class BucketSettings:
         return cls(rate=(requests - burst + 1) / (seconds + jitter), burst=burst)
 
 
+_TIMER_DELAY: Final = 0.003
+"""Seconds by which timers may be late. Evenly spaced calls may start so much early, if there is a burst: they could not make up for it."""
+
+
 def _to_url(value: str | Secret | None) -> Secret | None:
     check_secret("url", value, allow_none=True)
     return None if value is None else Secret(value)
@@ -157,15 +161,16 @@ class LimitSettings:
         settings = self.low_priority or self
         return attrs.evolve(settings, url=settings.url or self.url)
 
-    def held_back(self, priority: Priority, burst: int) -> int:
-        """Return how many grants of a burst a call of *priority* leaves to others."""
+    def held_back(self, priority: Priority, allowance: BucketSettings) -> float:
+        """Return how many grants of the burst of *allowance* a call of *priority* leaves to others."""
+        burst = allowance.burst
         match priority:
             case "interactive":
                 return 0
             case "default":
                 return min(int(burst * self.reserve), burst - 1)
             case "batch":
-                return burst - 1
+                return max(0.0, burst - 1 - min(0.1, _TIMER_DELAY * allowance.rate))
 
     def bucket(self, bucket: Bucket) -> BucketSettings:
         """Return the settings of one bucket."""

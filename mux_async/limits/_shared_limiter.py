@@ -130,7 +130,7 @@ class SharedLimiter:
         """Return ``None``: every grant comes from the store."""
         return
 
-    async def acquire(self, bucket: Bucket, *, held_back: int, rank: int) -> Grant | float:
+    async def acquire(self, bucket: Bucket, *, held_back: float, rank: int) -> Grant | float:
         """Take a grant, or return the seconds until the slot that was reserved. Waits for the store, a second at most."""
         if (unsent := self._unsent.pop(bucket, None)) is not None:
             await self._perform(unsent)
@@ -195,7 +195,7 @@ class SharedLimiter:
         self._unsent.pop(bucket, None)
         self._store_view(bucket, reply)
 
-    def estimate_wait(self, bucket: Bucket, *, held_back: int, rank: int, ahead: int) -> float:
+    def estimate_wait(self, bucket: Bucket, *, held_back: float, rank: int, ahead: int) -> float:
         """Estimate the seconds until a grant: each other requester gets as many grants as this one."""
         outage = self._outage
         if outage is not None:

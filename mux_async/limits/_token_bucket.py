@@ -186,7 +186,7 @@ class TokenBucket:
         """Grants a second, sustained, as learned."""
         return 1.0 / self._interval
 
-    def ready_at(self, now: float, *, held_back: int = 0, ahead: int = 0) -> float:
+    def ready_at(self, now: float, *, held_back: float = 0, ahead: int = 0) -> float:
         """Return the earliest time for a grant, were *ahead* others made first; at least *now*.
 
         *held_back* grants of the burst are left to others, at most all but one.
@@ -200,7 +200,7 @@ class TokenBucket:
             ready_at = self.closed_until
         return ready_at if ready_at > now else now
 
-    def take(self, now: float, *, held_back: int = 0, ahead: int = 0) -> float:
+    def take(self, now: float, *, held_back: float = 0, ahead: int = 0) -> float:
         """Take a grant, or return how many seconds to wait before asking again. A grant that was taken is identified by *now* from then on.
 
         *held_back* grants of the burst are left to others, and *ahead* are reserved for others in front.

@@ -548,7 +548,7 @@ async def test_the_surroundings_give_a_priority() -> None:
                 tasks.start_soon(call, mux)
         await call(mux.with_options(priority="interactive"))
     await call(mux)
-    assert sent == [pytest.approx(moment) for moment in (0.0, 1.0, 2.0, 2.0, 2.0)]
+    assert sent == pytest.approx([0.0, 1.0, 2.0, 2.0, 2.0], abs=0.01)
 
 
 async def test_the_servers_count_is_heard() -> None:

@@ -100,7 +100,7 @@ async def test_four_processes_and_a_kill(url: str, model: LimitModel, tmp_path: 
 
 
 SLOW_RATE = 10
-"""Of the batch, which is evenly spaced: each of its requests is a millisecond or two late, as timers are, and nothing makes up for that."""
+"""Ten times Mux's own. A batch is evenly spaced, and makes up for timers that are 3 ms late, but not for those of a busy machine."""
 
 
 @pytest.mark.timeout(400)

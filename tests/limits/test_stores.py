@@ -90,7 +90,7 @@ def test_stores_agree_with_the_arithmetic(
                 verb,  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
                 BUCKET,
                 f"owner {number}",
-                held_back=limits.held_back(PRIORITIES[rank], burst),
+                held_back=limits.held_back(PRIORITIES[rank], limits.post),
                 rank=rank,
                 at=grants[number % len(grants)] if verb in {"give_back", "throttled"} else None,
                 delay=3.0 if verb == "throttled" and number % 2 else None,
@@ -186,7 +186,7 @@ class StoreMachine(RuleBasedStateMachine):
     def ask_now(self, process: Simulated, priority: Priority) -> bool:
         rank = PRIORITIES.index(priority)
         command = BucketCommand(
-            "acquire", BUCKET, process.name, held_back=self.limits.held_back(priority, self.BURST), rank=rank
+            "acquire", BUCKET, process.name, held_back=self.limits.held_back(priority, self.limits.post), rank=rank
         )
         reply = self.driver.perform_now(command)
         process.due = self.truth.now + reply.value
