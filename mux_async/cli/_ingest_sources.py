@@ -14,7 +14,6 @@ from mux_async.cli._input import read_standard_input
 from mux_async.errors import InvalidRequestError
 from mux_async.ingest import Dedup, Journal, JournalSummary, Manifest, ManifestForm, OnBadLine, Plan, Stage, make_plan
 from mux_async.ingest._file_types import MANIFEST_SUFFIXES
-from mux_async.ingest._item_queue import new_item
 from mux_async.ingest._journal import store_of
 
 STDIN = "-"
@@ -71,7 +70,7 @@ class Sources:
 
 def journal_keys(journal: Journal, plan: Plan) -> list[str]:
     """Return the keys of a plan's items in the journal; a journal of an earlier version may have different ones."""
-    return store_of(journal).stored_keys([new_item(item) for item in plan.items])
+    return store_of(journal).stored_keys(plan.items)
 
 
 @attrs.frozen

@@ -16,8 +16,8 @@ from typing import Final
 import anyio
 import attrs
 
-from mux_async.ingest._items import Item
-from mux_async.ingest._journal_store import NewItem, StoredItem
+from mux_async.ingest._items import Item, fingerprint
+from mux_async.ingest._journal_store import StoredItem
 from mux_async.ingest._journal_writer import JournalWriter
 from mux_async.ingest.machine import ItemState, Stage
 
@@ -35,18 +35,6 @@ class ClaimedItem:
     state: ItemState
     is_changed: bool
     """Whether the file has changed since its upload was created."""
-
-
-def fingerprint(item: Item) -> str | None:
-    """Return a text that changes when the item's file changes; ``None`` for URLs, since a signed URL differs every time."""
-    if item.url is not None or item.size is None:
-        return None
-    return f"{item.size}:{item.modified_ns}" if item.modified_ns is not None else str(item.size)
-
-
-def new_item(item: Item) -> NewItem:
-    """Return *item* as it is put into the journal."""
-    return NewItem(item.key, item.source, item.url is not None, item.size, fingerprint(item), item.older_key)
 
 
 class ItemQueue:
@@ -113,7 +101,7 @@ class ItemQueue:
     def _read(self, source: Iterator[Item]) -> list[tuple[Item, StoredItem]]:
         """Read items from *source* and store them in the journal; empty at its end. Blocks."""
         items = list(islice(source, LOOKAHEAD))
-        found = self._writer.store.add_items([new_item(item) for item in items]) if items else []
+        found = self._writer.store.add_items(items) if items else []
         return [
             (item if item.key == stored.state.key else item.with_key(stored.state.key), stored)
             for item, stored in zip(items, found, strict=True)

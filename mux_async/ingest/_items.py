@@ -120,6 +120,13 @@ class Item:
         return body
 
 
+def fingerprint(item: Item) -> str | None:
+    """Return a text that changes when the item's file changes; ``None`` for URLs, since a signed URL differs every time."""
+    if item.url is not None or item.size is None:
+        return None
+    return f"{item.size}:{item.modified_ns}" if item.modified_ns is not None else str(item.size)
+
+
 @attrs.frozen
 class ItemOptions:
     """Options of one item, as a manifest gives them."""

@@ -55,27 +55,19 @@ def prepare_file(sql: sqlite3.Connection, name: str) -> None:
     Raises `JournalError` for a newer version or a file of another program, and `sqlite3.Error` for a file that cannot be used.
     """
     sql.execute("BEGIN")  # the checks need one snapshot: another process may be creating the tables
-    try:
+    with sql:
         if _check_owner(sql, name):
             _check_health(sql, name)
-    finally:
-        if sql.in_transaction:
-            sql.execute("ROLLBACK")
     use_write_ahead_log(sql)
     sql.execute("PRAGMA synchronous = FULL")
     sql.execute("BEGIN IMMEDIATE")
-    try:
+    with sql:  # commits, or rolls back
         version = _check_owner(sql, name)
         for step in _MIGRATIONS[version:]:
             for statement in step:
                 sql.execute(statement)
         sql.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         sql.execute(f"PRAGMA user_version = {VERSION}")
-        sql.execute("COMMIT")
-    except BaseException:
-        if sql.in_transaction:
-            sql.execute("ROLLBACK")
-        raise
 
 
 def _check_owner(sql: sqlite3.Connection, name: str) -> int:

@@ -23,6 +23,7 @@ import attrs
 
 from mux_async._journal_errors import JournalError, explained
 from mux_async._sqlite import SqliteConnection, open_database
+from mux_async.ingest._items import Item, fingerprint
 from mux_async.ingest._journal_file import prepare_file
 from mux_async.ingest.machine import ItemState, Retried, advance
 
@@ -30,22 +31,6 @@ BUSY_TIMEOUT: Final = 30.0
 """Seconds to wait for another process to finish its transaction; they take milliseconds."""
 PAGE: Final = 1000
 """Rows that are read at a time."""
-
-
-@attrs.frozen
-class NewItem:
-    """An item to be added to the journal."""
-
-    key: str
-    source: str
-    """Its name for display; has no secret."""
-    is_fetched: bool
-    """Whether Mux fetches the bytes itself."""
-    size: int | None = None
-    fingerprint: str | None = None
-    """Changes when the file changes; ``None`` if not known."""
-    older_key: str | None = None
-    """The key that earlier versions derived, if it differs."""
 
 
 @attrs.frozen
@@ -105,23 +90,25 @@ class JournalStore:
         with self._connection, explained(self.name):
             sql = self._sql
             sql.execute("BEGIN IMMEDIATE")
-            try:
+            with sql:  # commits, or rolls back
                 yield sql
-                sql.execute("COMMIT")
-            except BaseException:
-                if sql.in_transaction:  # SQLite has rolled back by itself when the disk was full
-                    sql.execute("ROLLBACK")
-                raise
 
     # The items
 
-    def add_items(self, items: Sequence[NewItem]) -> list[StoredItem]:
+    def add_items(self, items: Sequence[Item]) -> list[StoredItem]:
         """Add items that are not in the journal yet, and return all of them as stored, in the same order."""
         now = time.time()
         with self._transaction() as sql:
             keys = self._keys(sql, items, take=True)
             rows = [
-                (key, item.source, item.size, item.fingerprint, _state_text(ItemState(key, is_fetched=item.is_fetched)), now)
+                (
+                    key,
+                    item.source,
+                    item.size,
+                    fingerprint(item),
+                    _state_text(ItemState(key, is_fetched=item.url is not None)),
+                    now,
+                )
                 for key, item in zip(keys, items, strict=True)
             ]
             # Items that were not begun get the current name and size; others keep those with which they were begun.
@@ -134,7 +121,7 @@ class JournalStore:
             found = self._read_items(sql, keys)
         return [found[key] for key in keys]
 
-    def stored_keys(self, items: Sequence[NewItem]) -> list[str]:
+    def stored_keys(self, items: Sequence[Item]) -> list[str]:
         """Return the keys under which the journal has items, or would store them, in the same order.
 
         In a journal of an earlier version, an item may have the key that was derived from its URL then. Several URLs (``?se=1``,
@@ -144,7 +131,7 @@ class JournalStore:
         with self._connection, explained(self.name):
             return self._keys(self._sql, items, take=False)
 
-    def _keys(self, sql: sqlite3.Connection, items: Sequence[NewItem], *, take: bool) -> list[str]:
+    def _keys(self, sql: sqlite3.Connection, items: Sequence[Item], *, take: bool) -> list[str]:
         keys = [item.key for item in items]
         if sql.execute("SELECT 1 FROM older_keys LIMIT 1").fetchone() is None:
             return keys

@@ -19,8 +19,7 @@ from mux_async._idempotency.key import RecordedKey
 from mux_async._types import UNSET, Unset
 from mux_async.errors import InvalidRequestError, NotFoundError, UploadError
 from mux_async.ingest._events import IngestEvent, ItemMoved, ItemProgress
-from mux_async.ingest._item_queue import fingerprint
-from mux_async.ingest._items import Item
+from mux_async.ingest._items import Item, fingerprint
 from mux_async.ingest._journal_store import Change
 from mux_async.ingest._reconcile import ServerClock
 from mux_async.ingest.machine import (

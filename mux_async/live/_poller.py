@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, Protocol
 from weakref import WeakSet
 
@@ -23,7 +23,6 @@ from mux_async._poller import BAD_ID_STATUSES, EXTRA_PAGES, PAGE_LIMIT, SINGLE_R
 from mux_async._resource import Caller
 from mux_async.errors import APIStatusError, DeadlineExceededError, MuxError, copied
 from mux_async.live._events import LiveEvent, read_webhook
-from mux_async.live._source import ApiSource
 from mux_async.live._stream_trackers import StreamTrackers
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ class Watch(Protocol):
     """What the poller uses of a `LiveWatch`."""
 
     trackers: StreamTrackers
-    source: ApiSource
+    caller: Caller
     event: anyio.Event | None
 
     @property
@@ -124,25 +123,21 @@ class LivePoller:
     async def _lead(self, leader: Watch) -> None:
         with anyio.CancelScope() as self._scope:
             try:
-                error = await self._schedule.run(lambda: self._poll(leader.source))
+                error = await self._schedule.run(lambda: self._poll(leader.caller))
                 if error is not None:
                     # The deadline is the leader's; others may have more time.
-                    _fail([leader] if isinstance(error, DeadlineExceededError) else self._waiting, error)
+                    for watch in [leader] if isinstance(error, DeadlineExceededError) else self._waiting:
+                        watch.fail(copied(error))
                 self._interrupted_polls = 0
             finally:
                 self._scope = None
                 self._is_polling = False
 
-    async def _poll(self, source: ApiSource) -> bool:
+    async def _poll(self, caller: Caller) -> bool:
         self._is_polling = True
-        poll = _Poll(source, list(self._watches), anyio.current_time(), self._rotation)
+        poll = _Poll(caller, list(self._watches), anyio.current_time(), self._rotation)
         await poll.run()
         return poll.events > 0
-
-
-def _fail(watches: Iterable[Watch], error: MuxError) -> None:
-    for watch in watches:
-        watch.fail(copied(error))
 
 
 @attrs.define(eq=False)
@@ -170,9 +165,13 @@ class _Rotation:
 class _Poll:
     """One poll for all watches."""
 
-    def __init__(self, source: ApiSource, watches: list[Watch], started: float, rotation: _Rotation) -> None:
+    def __init__(self, caller: Caller, watches: list[Watch], started: float, rotation: _Rotation) -> None:
+        from mux_async.resources.video_assets import VideoAssets
+        from mux_async.resources.video_live_streams import VideoLiveStreams
+
         self.events = 0
-        self._source = source
+        self._streams = VideoLiveStreams(caller)
+        self._assets = VideoAssets(caller)
         self._started = started
         self._rotation = rotation
         self._at = dt.datetime.now(dt.UTC)
@@ -227,7 +226,7 @@ class _Poll:
 
     async def _poll_page(self, page: int) -> bool:
         """Read a page of the list. Returns whether it is the last."""
-        streams = await self._source.streams(page)
+        streams = (await self._streams.list(page=page, limit=PAGE_LIMIT)).data  # newest first
         for stream in streams:
             self._newest = max(self._newest or stream.created_at, stream.created_at)
             self._apply(stream)
@@ -235,7 +234,7 @@ class _Poll:
 
     async def _poll_on_air(self) -> None:
         for page in range(1, PAGES_ON_AIR + 1):
-            streams = await self._source.streams(page, "active")
+            streams = (await self._streams.list(page=page, limit=PAGE_LIMIT, status="active")).data
             for stream in streams:
                 self._apply(stream)
             if len(streams) < PAGE_LIMIT:
@@ -243,7 +242,7 @@ class _Poll:
 
     async def _poll_stream(self, stream_id: str) -> None:
         try:
-            self._apply(await self._source.stream(stream_id))
+            self._apply(await self._streams.retrieve(stream_id))
         except APIStatusError as error:
             if error.status not in BAD_ID_STATUSES:
                 raise
@@ -261,13 +260,13 @@ class _Poll:
                 awaited.setdefault(asset_id, []).append((watch, stream_id))
         missing = set(awaited)
         if len(missing) > 1:
-            for asset in await self._source.newest_assets():
+            for asset in (await self._assets.list(limit=PAGE_LIMIT)).data:
                 if asset.id in missing:
                     missing.discard(asset.id)
                     self._apply_asset(asset, awaited[asset.id])
         for asset_id in self._rotation.next_single_requests(missing):
             try:
-                self._apply_asset(await self._source.asset(asset_id), awaited[asset_id])
+                self._apply_asset(await self._assets.retrieve(asset_id), awaited[asset_id])
             except APIStatusError as error:
                 if error.status not in BAD_ID_STATUSES:
                     raise
@@ -298,9 +297,6 @@ def _make_poller(_: Caller) -> LivePoller:
     return LivePoller()
 
 
-_MAKE_POLLER: Callable[[Caller], LivePoller] = _make_poller
-
-
 def poller_of(caller: Caller) -> LivePoller:
     """Return the poller of a client in the running event loop."""
-    return caller.local(_MAKE_POLLER)
+    return caller.local(_make_poller)

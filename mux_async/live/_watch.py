@@ -10,11 +10,10 @@ import anyio.lowlevel
 import attrs
 
 from mux_async._checks import check_whole
-from mux_async._resource import Resource
+from mux_async._resource import Caller, Resource
 from mux_async.errors import MuxError
 from mux_async.live._events import LiveEvent
 from mux_async.live._poller import LivePoller, poller_of
-from mux_async.live._source import ApiSource
 from mux_async.live._stream_trackers import StreamTrackers
 
 if TYPE_CHECKING:
@@ -72,9 +71,9 @@ class LiveWatch:
     finds other changes. A watch need not be closed: one that is no longer referenced is removed.
     """
 
-    def __init__(self, poller: LivePoller, source: ApiSource, trackers: StreamTrackers, buffer: int) -> None:
+    def __init__(self, poller: LivePoller, caller: Caller, trackers: StreamTrackers, buffer: int) -> None:
         self.trackers = trackers
-        self.source = source
+        self.caller = caller
         self.event: anyio.Event | None = None
         self._poller = poller
         self._buffer = _EventBuffer(buffer)
@@ -173,6 +172,6 @@ class Live(Resource):
         """
         check_whole("buffer", buffer, 1, "it is a number of events, 1 or more, and whole")
         poller = poller_of(self._caller)
-        watch = LiveWatch(poller, ApiSource(self._caller.for_long_work), StreamTrackers.of(streams), buffer)
+        watch = LiveWatch(poller, self._caller.for_long_work, StreamTrackers.of(streams), buffer)
         poller.add(watch)
         return watch

@@ -16,10 +16,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
-from mux_async.ingest import ItemError, ItemState, Journal, JournalError, Stage
+from mux_async import Secret
+from mux_async.ingest import Item, ItemError, ItemState, Journal, JournalError, Stage
 from mux_async.ingest._journal import store_of
 from mux_async.ingest._journal_file import APPLICATION_ID, VERSION
-from mux_async.ingest._journal_store import Change, JournalStore, NewItem
+from mux_async.ingest._journal_store import Change, JournalStore
 from mux_async.ingest._runs import begin_run, end_run, expire_runs
 from mux_async.ingest.machine import (
     AssetCreated,
@@ -39,14 +40,16 @@ from mux_async.ingest.machine import (
 from mux_async.uploads import UploadState
 from tests._examples import examples
 
+URL = Secret("https://example.com/film.mp4")
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "films.journal"
 
 
-def new_item(number: int) -> NewItem:
-    return NewItem(f"k{number}", f"{number}.mp4", is_fetched=False, size=number, fingerprint=f"{number}:1")
+def new_item(number: int) -> Item:
+    return Item(f"k{number}", f"{number}.mp4", size=number, modified_ns=1)
 
 
 def test_it_tells_what_it_was_told(path: Path) -> None:
@@ -206,13 +209,12 @@ def test_another_run_has_it(path: Path) -> None:
 
 HOLDER = """
 import sys
-from mux_async.ingest import Journal
+from mux_async.ingest import Item, Journal
 from mux_async.ingest._journal import store_of
 from mux_async.ingest._runs import begin_run
-from mux_async.ingest._journal_store import NewItem
 journal = Journal.open(sys.argv[1])
 runner, lease = begin_run(store_of(journal))
-store_of(journal).add_items([NewItem("k", "k.mp4", is_fetched=False)])
+store_of(journal).add_items([Item("k", "k.mp4")])
 store_of(journal).claim(["k"], runner)
 print(runner, flush=True)
 sys.stdin.read()
@@ -369,7 +371,7 @@ class JournalMachine(RuleBasedStateMachine):
     def add_items(self, setting_types: list[bool]) -> None:
         for number, is_fetched in enumerate(setting_types):
             self.model[f"k{number}"] = ItemState(f"k{number}", is_fetched=is_fetched)
-        new_items = [NewItem(state.key, state.key, state.is_fetched) for state in self.model.values()]
+        new_items = [Item(state.key, state.key, url=URL if state.is_fetched else None) for state in self.model.values()]
         found = store_of(self.journal).add_items(new_items)
         assert [stored.state for stored in found] == list(self.model.values())
 
