@@ -22,8 +22,9 @@ if TYPE_CHECKING:
         ThumbnailParams,
         VideoParams,
     )
+    from mux_async.playback._playback import Playback
     from mux_async.playback._url_builder import Access, TokenSigner, player_url, viewer_counts_url
-    from mux_async.playback._urls import Playable, Playback, PlaybackUrls
+    from mux_async.playback._urls import Playable, PlaybackUrls
 
 __all__ = [
     "MUX",
@@ -69,6 +70,7 @@ if not TYPE_CHECKING:  # a type checker would accept every misspelt name
                 "VideoParams",
             ],
             "_url_builder": ["Access", "TokenSigner", "player_url", "viewer_counts_url"],
-            "_urls": ["Playable", "Playback", "PlaybackUrls"],
+            "_playback": ["Playback"],
+            "_urls": ["Playable", "PlaybackUrls"],
         },
     )

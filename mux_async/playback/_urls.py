@@ -10,8 +10,6 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
-import attrs
-
 from mux_async._tracebacks import hides_methods
 from mux_async.errors import InvalidRequestError
 
@@ -119,19 +117,6 @@ class PlaybackUrls:
         from mux_async.playback._url_builder import build_url
 
         return build_url(self.id, "signed", "counts", "", "stats", access)
-
-
-@attrs.frozen
-class Playback(PlaybackUrls):
-    """A playback id that was not read from an API response: from your own database or from a request, for example.
-
-    Attributes:
-        id: The playback id; not the id of the asset or live stream.
-        policy: ``public``, ``signed`` or ``drm``. With ``None`` the policy is unknown, and the URL has a token if one is given.
-    """
-
-    id: str
-    policy: str | None = None
 
 
 _THUMBNAILS: Final = ("jpg", "jpeg", "png", "webp")
