@@ -121,11 +121,7 @@ async def _ended(source: PagedSource, what: str, id: str, timeout: float | None)
     from mux_async.resources._waits import wait
 
     ref = Ref(source.list_name, id)
-
-    async def complete(found: Ended) -> Ended:
-        return found if is_whole(found) else await source.retrieve(ref)
-
-    ended = await wait(source.caller, source, ref, ended_goal(what), timeout, complete)
+    ended = await wait(source.caller, source, ref, ended_goal(what), timeout, is_whole)
     if (error := failure(ended, id)) is not None:
         raise error
     return ended

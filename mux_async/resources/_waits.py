@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -11,9 +11,11 @@ import anyio
 import attrs
 
 from mux_async._arguments import Arguments
-from mux_async._poller import PAGE_LIMIT, Goal, Poller, Ref, Source, Update
+from mux_async._poll_schedule import PollSchedule
+from mux_async._poller import BAD_ID_STATUSES, PAGE_LIMIT, Goal, Poller, Ref, Source, Update
 from mux_async._resource import Caller
 from mux_async._webhook_updates import ASSETS
+from mux_async.errors import APIStatusError, MuxError
 
 if TYPE_CHECKING:
     from mux_async._operation import Operation
@@ -86,23 +88,49 @@ async def wait(
     ref: Ref,
     goal: Goal[T],
     timeout: float | None,
-    complete: Callable[[T], Awaitable[T]] | None = None,
+    is_whole: Callable[[T], bool] = lambda _: True,
 ) -> T:
-    """Wait for *goal*, and for *complete* to return the whole of what was found, within *timeout*."""
-    pollers, deadline = pollers_of(caller), anyio.current_time() + (math.inf if timeout is None else timeout)
+    """Wait for *goal*, and retrieve what was found unless *is_whole*, within *timeout*."""
+    left = math.inf if timeout is None else timeout
+    pollers, deadline = pollers_of(caller), anyio.current_time() + left
     try:
         while True:
-            found = await pollers[ref.list].wait(source, ref, goal, deadline - anyio.current_time())
-            if complete is None:
+            found = await pollers[ref.list].wait(source, ref, goal, left)
+            if is_whole(found):
                 return found
             with anyio.CancelScope(deadline=deadline) as scope:
-                whole = await complete(found)
-                if goal.reached(whole) is not None:  # otherwise the list or the webhook is ahead of the object
+                whole = goal.reached(await _retrieve(source, ref))
+                if isinstance(whole, MuxError):
+                    raise whole
+                if whole is not None:  # otherwise the list or the webhook is ahead of the object
                     return whole
+            left = deadline - anyio.current_time()
             if scope.cancelled_caught:
                 raise goal.timeout_error(timeout or 0.0)
     finally:
         pollers.discard_idle(ref.list)
+
+
+async def _retrieve(source: Source, ref: Ref) -> object:
+    """Retrieve an object, and like a poll try for longer than a single call does."""
+    outcome: list[object] = []
+
+    async def read() -> bool:
+        try:
+            outcome.append(await source.retrieve(ref))
+        except APIStatusError as error:
+            if error.status not in BAD_ID_STATUSES:
+                raise
+            outcome.append(error)
+        return False
+
+    schedule = PollSchedule()
+    while not outcome:
+        if (error := await schedule.run(read)) is not None:
+            raise error
+    if isinstance(outcome[0], MuxError):
+        raise outcome[0]
+    return outcome[0]
 
 
 def operation_of(module: str, name: str) -> Operation[Any]:

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from mux_async import Mux
-from mux_async.emulator import Arrival, EmulatorSettings, WorkFault
+from mux_async.emulator import Arrival, EmulatorSettings, Fault, WorkFault
 from mux_async.errors import (
     DeadlineExceededError,
     DirectiveRunFailedError,
@@ -185,12 +185,26 @@ async def test_errored_and_cancelled() -> None:
     assert caught[stopped].status == "cancelled"
 
 
+async def test_passing_trouble_is_sat_out() -> None:
+    """A server that fails while results are read does not end the waits."""
+    async with emulated(EmulatorSettings(time_to_ready=30.0)) as (emulator, mux):
+        asset = await ready_asset(mux)
+        ids = [await summarize(mux, asset.id, number) for number in range(2)]
+        emulator.faults.add(Fault(method="GET", path=f"{JOBS}/summarize/.*", nth=range(1, 30), status=503))
+        async with anyio.create_task_group() as tasks:
+            for job_id in ids:
+                tasks.start_soon(mux.robots.jobs.summarize.wait_until_done, job_id)
+
+    assert sum(each.status == 503 for each in emulator.arrivals) >= 20
+
+
 async def test_timeout() -> None:
     """A wait has its own timeout, and the job can be awaited again."""
     async with emulated(EmulatorSettings(time_to_ready=60.0)) as (_, mux):
         job_id = await summarize(mux, (await ready_asset(mux)).id)
-        with pytest.raises(DeadlineExceededError, match=f"job '{job_id}' was not done within 5 s"):
+        with pytest.raises(DeadlineExceededError, match=f"job '{job_id}' was not done within 5 s") as caught:
             await mux.robots.jobs.summarize.wait_until_done(job_id, timeout=5.0)
+        assert caught.value.deadline == 5.0
 
         assert (await mux.robots.jobs.summarize.wait_until_done(job_id)).status == "completed"
 
