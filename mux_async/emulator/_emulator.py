@@ -11,7 +11,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from email.utils import formatdate
 from functools import partial
 from pathlib import Path
@@ -34,9 +34,9 @@ from mux_async.emulator.control._handles import (
 )
 from mux_async.emulator.control._page_data import answer as overview
 from mux_async.emulator.control._page_data import asks_for_overview, is_from_page
-from mux_async.emulator.data._dataset_cache import DatasetCache
 from mux_async.emulator.data._exports import PREFIX as EXPORTS_PREFIX
 from mux_async.emulator.data._exports import download
+from mux_async.emulator.data._requests import DatasetCache
 from mux_async.emulator.faults._faults import Faults, WebhookFaults, WorkFaults
 from mux_async.emulator.http._messages import ApiError, Request, Response, not_found
 from mux_async.emulator.playback._hosts import answer_host
@@ -373,11 +373,14 @@ class Emulator:
             raise not_found()
         handler, params = found
         call = ApiCall(request, body, params, self._state, self._state.environments[token.environment])
-        with nullcontext() if self._file is None or request.method != "GET" else self._file.reading():
+        with self._reading() if request.method == "GET" else nullcontext():
             return handler(call)
 
+    def _reading(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._file is None else self._file.reading()
+
     def _look(self, request: Request) -> Response:
-        with nullcontext() if self._file is None else self._file.reading():
+        with self._reading():
             return overview(request, self._state, self._limiter, tuple(self._arrivals), self.settings.tokens)
 
     def _read(self, request: Request) -> Response:
@@ -387,7 +390,7 @@ class Emulator:
         if found is None:
             raise not_found()
         handler, params = found
-        with nullcontext() if self._file is None else self._file.reading():
+        with self._reading():
             for environment in self._state.environments.values():
                 with suppress(ApiError):
                     return handler(ApiCall(plain, b"", params, self._state, environment))

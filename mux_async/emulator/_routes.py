@@ -6,7 +6,6 @@ from mux_async.emulator.data import (
     _annotations,
     _dimension_values,
     _engagement,
-    _errors,
     _exports,
     _incidents,
     _metric_values,
@@ -14,7 +13,7 @@ from mux_async.emulator.data import (
     _subviews,
     _video_views,
 )
-from mux_async.emulator.data._query import Operation
+from mux_async.emulator.data._requests import Operation
 from mux_async.emulator.live import _live_streams, _spaces, _web_inputs
 from mux_async.emulator.resources import (
     _asset_parts,
@@ -53,7 +52,6 @@ DATA_OPERATIONS: tuple[Operation, ...] = (
     *_annotations.OPERATIONS,
     *_dimension_values.OPERATIONS,
     *_engagement.OPERATIONS,
-    *_errors.OPERATIONS,
     *_exports.OPERATIONS,
     *_incidents.OPERATIONS,
     *_metric_values.OPERATIONS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 
 from mux_async.emulator.data._fields import iso
-from mux_async.emulator.data._query import DataRequest, Operation
+from mux_async.emulator.data._requests import DataRequest, Operation
 from mux_async.emulator.http._messages import Response, created, data, invalid, json_response, no_content, not_found
 from mux_async.emulator.state._records import Annotation
 from mux_async.emulator.state._state import Json

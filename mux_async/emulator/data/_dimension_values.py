@@ -8,7 +8,7 @@ from functools import partial
 
 from mux_async.emulator.data._dimensions import ADVANCED, BASIC, DIMENSIONS, TRACES, elements_of, value_of
 from mux_async.emulator.data._groups import ordered
-from mux_async.emulator.data._query import ORDERS, DataRequest, Operation, envelope
+from mux_async.emulator.data._requests import ORDERS, DataRequest, Operation, envelope
 from mux_async.emulator.http._messages import Response
 
 

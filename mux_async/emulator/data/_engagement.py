@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import accumulate
 
-from mux_async.emulator.data._query import MAX_LIMIT, DataRequest, Operation, envelope
+from mux_async.emulator.data._requests import MAX_LIMIT, DataRequest, Operation, envelope
 from mux_async.emulator.data._views import Video, View
 from mux_async.emulator.http._messages import Response, invalid, not_found
 from mux_async.emulator.state._ids import is_well_formed

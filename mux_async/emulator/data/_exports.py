@@ -14,9 +14,8 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
 from mux_async.emulator.data._dataset import RETENTION
-from mux_async.emulator.data._dataset_cache import DatasetCache
 from mux_async.emulator.data._details import fields, written
-from mux_async.emulator.data._query import DAY, DataRequest, Operation, envelope
+from mux_async.emulator.data._requests import DAY, DataRequest, DatasetCache, Operation, envelope
 from mux_async.emulator.data._views import View
 from mux_async.emulator.http._messages import Request, Response, not_found
 from mux_async.emulator.state._signed_urls import check_signed_url, signed_url

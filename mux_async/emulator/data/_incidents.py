@@ -14,7 +14,7 @@ import attrs
 from mux_async.emulator.data._dimensions import value_of
 from mux_async.emulator.data._fields import iso
 from mux_async.emulator.data._groups import grouped, ordered
-from mux_async.emulator.data._query import ORDERS, DataRequest, Operation, envelope
+from mux_async.emulator.data._requests import ORDERS, DataRequest, Operation, envelope
 from mux_async.emulator.data._views import View
 from mux_async.emulator.data._vocabulary import ERRORS
 from mux_async.emulator.http._messages import Response, invalid, not_found

@@ -9,7 +9,7 @@ from mux_async.emulator.data._fields import iso
 from mux_async.emulator.data._filters import EMPTY
 from mux_async.emulator.data._groups import Group, grouped, measured_groups, ordered
 from mux_async.emulator.data._metrics import METRICS, Measurement, measure, value_over
-from mux_async.emulator.data._query import ORDERS, DataRequest, Operation, Timeframe, envelope
+from mux_async.emulator.data._requests import ORDERS, DataRequest, Operation, Timeframe, envelope
 from mux_async.emulator.data._views import View
 from mux_async.emulator.http._messages import Response, invalid
 from mux_async.emulator.state._state import Json

@@ -16,7 +16,7 @@ from mux_async.emulator.data._fields import iso
 from mux_async.emulator.data._filters import select
 from mux_async.emulator.data._groups import grouped, ordered
 from mux_async.emulator.data._metrics import combine
-from mux_async.emulator.data._query import DAY, MAX_LIMIT, ORDERS, DataRequest, Operation, Timeframe, envelope
+from mux_async.emulator.data._requests import DAY, MAX_LIMIT, ORDERS, DataRequest, Operation, Timeframe, envelope
 from mux_async.emulator.data._views import View
 from mux_async.emulator.http._messages import Response, invalid
 from mux_async.emulator.state._state import Json

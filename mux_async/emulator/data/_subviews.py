@@ -17,7 +17,7 @@ from mux_async.emulator.data._fields import iso
 from mux_async.emulator.data._filters import EMPTY, Condition, parse_filter
 from mux_async.emulator.data._groups import ordered
 from mux_async.emulator.data._metric_values import MAX_POINTS
-from mux_async.emulator.data._query import MAX_LIMIT, DataRequest, Operation, Timeframe, envelope
+from mux_async.emulator.data._requests import MAX_LIMIT, DataRequest, Operation, Timeframe, envelope
 from mux_async.emulator.data._views import PlayingInterval, View
 from mux_async.emulator.data._vocabulary import RENDITIONS
 from mux_async.emulator.http._messages import Response, invalid, json_response

@@ -1,15 +1,20 @@
-"""``/data/v1/video-views``: views as a list with few fields, or one view with all fields."""
+"""``/data/v1/video-views`` and ``/data/v1/errors``: views as a list with few fields, one view with all fields, and errors of views."""
 
 from __future__ import annotations
 
 import re
 
 from mux_async.emulator.data._details import abridged, complete
+from mux_async.emulator.data._fields import iso
 from mux_async.emulator.data._filters import Test
-from mux_async.emulator.data._query import DAY, DataRequest, Operation, Timeframe, envelope
+from mux_async.emulator.data._groups import grouped
+from mux_async.emulator.data._requests import DAY, DataRequest, Operation, Timeframe, envelope
+from mux_async.emulator.data._vocabulary import ERRORS
 from mux_async.emulator.http._messages import Response, invalid, not_found
+from mux_async.emulator.state._state import Json
 
 _ERROR_ID = re.compile(r"\d{1,9}", re.ASCII)
+_ERRORS = {error.id: error for error in ERRORS}
 _VIEW_ID = re.compile(r"[0-9A-Za-z]{35,36}", re.ASCII)
 
 
@@ -50,7 +55,35 @@ def _retrieve(request: DataRequest) -> Response:
     return envelope(complete(view, request.call.environment.id), timeframe, 1)
 
 
+def _list_errors(request: DataRequest) -> Response:
+    timeframe = request.timeframe()
+    views = request.views(timeframe, request.query.tests())
+    groups = grouped(
+        [view for view in views if view.outcome.error_type_id is not None], lambda view: view.outcome.error_type_id
+    )
+    total = sum(map(len, groups.values()))
+    rows: list[Json] = []
+    for error_id, found in groups.items():
+        error = _ERRORS[error_id or 0]
+        rows.append(
+            {
+                "id": error.id,
+                "code": int(error.player_code) if error.player_code.lstrip("-").isdigit() else None,
+                "player_error_code": error.player_code,
+                "message": error.message,
+                "description": error.description,
+                "notes": error.notes,
+                "count": len(found),
+                "percentage": len(found) / total,  # of the errors, as recorded; not of the views
+                "last_seen": iso(max(view.view_end for view in found)),
+            }
+        )
+    rows.sort(key=lambda row: (-row["count"], row["id"]))
+    return envelope(rows, timeframe)
+
+
 OPERATIONS: tuple[Operation, ...] = (
+    ("GET", "/data/v1/errors", _list_errors),
     ("GET", "/data/v1/video-views", _list),
     ("GET", "/data/v1/video-views/{VIDEO_VIEW_ID}", _retrieve),
 )

@@ -15,7 +15,7 @@ from mux_async.emulator.playback._viewer_counts import answer_counts
 from mux_async.emulator.state._state import State
 
 if TYPE_CHECKING:
-    from mux_async.emulator.data._dataset_cache import DatasetCache
+    from mux_async.emulator.data._requests import DatasetCache
 
 _CORS = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "*"}
 _PREFLIGHT = {

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 from mux_async.emulator.http._messages import Request, invalid
-from mux_async.emulator.media._backend import MediaFile
+from mux_async.emulator.media._backend import MediaFile, Still
 from mux_async.emulator.media._probe import MediaInfo
 from mux_async.emulator.state._state import Asset, Environment, PlaybackId, State
 from mux_async.emulator.validation._validation import whole_parameter
@@ -85,28 +85,13 @@ def is_on(params: Params, name: str) -> bool:
     return given == "true"
 
 
-@attrs.frozen
-class Thumbnail:
-    """A requested thumbnail.
-
-    *width* and *height* are pixels of the result, after it was rotated by *rotate* degrees clockwise. *time* is in seconds, not beyond the
-    end; ``None`` leaves the choice to the asset, or to the middle.
-    """
-
-    time: float | None
-    width: int
-    height: int
-    fit_mode: str = "preserve"
-    rotate: int = 0
-    flip_h: bool = False
-    flip_v: bool = False
-
-
-def thumbnail(params: Params, media: MediaInfo, *, is_live: bool) -> Thumbnail:
+def thumbnail(playback: PlaybackRequest, extension: str) -> Still:
     """Read a thumbnail's parameters. Raises `ApiError` (400): a parameter makes no sense, alone or with the others."""
-    if is_on(params, "latest") and not is_live:
+    params, media, asset = playback.params, playback.media, playback.asset
+    if is_on(params, "latest") and not asset.is_live:
         raise invalid("latest is for live streams that are active")
-    time = seconds(params, "time")
+    default = media.duration / 2 if asset.thumbnail_time is None else asset.thumbnail_time
+    time = seconds(params, "time", default) or 0.0
     seconds(params, "program_time", most=_MAX_EPOCH)
     fit_mode = params.get("fit_mode") or "preserve"
     if fit_mode not in _FIT_MODES:
@@ -119,15 +104,8 @@ def thumbnail(params: Params, media: MediaInfo, *, is_live: bool) -> Thumbnail:
     if fit_mode != "preserve" and not all(asked):
         raise invalid(f"fit_mode {fit_mode} needs both width and height")
     width, height = asked if fit_mode != "preserve" else _fitted(*asked, *turned)
-    return Thumbnail(
-        None if time is None else min(time, media.duration),
-        width,
-        height,
-        fit_mode,
-        rotate,
-        is_on(params, "flip_h"),
-        is_on(params, "flip_v"),
-    )
+    flips = is_on(params, "flip_h"), is_on(params, "flip_v")
+    return Still(extension, min(time, media.duration), width, height, fit_mode, rotate, *flips)
 
 
 def _fitted(width: int, height: int, whole_width: int, whole_height: int) -> tuple[int, int]:

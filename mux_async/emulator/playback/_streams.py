@@ -15,7 +15,6 @@ from urllib.parse import urlencode
 import attrs
 
 from mux_async.emulator.http._messages import ApiError, Request, Response, failed, invalid, not_found, text
-from mux_async.emulator.media._backend import Still
 from mux_async.emulator.media._probe import MediaInfo
 from mux_async.emulator.playback._files import animated, captions, download, master, storyboard
 from mux_async.emulator.playback._media_responses import generated, segment_lines, segment_response, stream_attributes
@@ -218,12 +217,8 @@ def _thumbnail(playback: PlaybackRequest, extension: str) -> Response:
         raise invalid("The asset has no video")
     if extension not in _THUMBNAILS:
         raise not_found()
-    wanted = thumbnail(playback.params, playback.media, is_live=playback.asset.is_live)
-    plain = partial(picture, extension, wanted.width, wanted.height)
-    time = next(
-        (time for time in (wanted.time, playback.asset.thumbnail_time) if time is not None), playback.media.duration / 2
-    )
-    order = Still(extension, time, *attrs.astuple(wanted)[1:])
+    order = thumbnail(playback, extension)
+    plain = partial(picture, extension, order.width, order.height)
     return generated(playback, order, TYPES[extension], plain) or text(200, plain(), TYPES[extension])
 
 

@@ -14,7 +14,7 @@ from mux_async.emulator.playback._tokens import read_token
 from mux_async.emulator.state._state import State
 
 if TYPE_CHECKING:
-    from mux_async.emulator.data._dataset_cache import DatasetCache
+    from mux_async.emulator.data._requests import DatasetCache
 
 PATH = ("counts",)
 AUDIENCES = ("video_id", "asset_id", "playback_id", "live_stream_id")

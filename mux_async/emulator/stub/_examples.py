@@ -8,14 +8,16 @@ from __future__ import annotations
 import uuid
 from base64 import b64encode
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
 import attrs
 
 from mux_async.emulator.state._ids import encode
+from mux_async.emulator.state._serialization import iso
 from mux_async.emulator.validation._spec import JsonSchema, Spec, load
+from mux_async.emulator.webhooks._events import envelope_json
 
 EPOCH = 1_767_225_600
 """The time of everything that is generated: the first second of 2026."""
@@ -146,15 +148,7 @@ def example_event(kind: str, now: datetime, *, seed: str = "", data: Mapping[str
     if "created_at" in example and isinstance(example["created_at"], int):
         example["created_at"] = int(now.timestamp()) - 60
     example.update(data or {})
-    return {
-        "type": kind,
-        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{seed}/{kind}")),
-        "created_at": now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-        "object": {"type": _KINDS.get(family[-1], family[-1]), "id": str(example.get("id", ""))},
-        "environment": {"name": "Development", "id": "j0863n"},
-        "data": {kind: example} if kind.startswith(("robots.job.", "robots.v1.job.")) else example,
-        "request_id": None,
-        "attempts": [],
-        "accessor": None,
-        "accessor_source": None,
-    }
+    event_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{seed}/{kind}"))
+    subject = _KINDS.get(family[-1], family[-1]), str(example.get("id", ""))
+    content = {kind: example} if kind.startswith(("robots.job.", "robots.v1.job.")) else example
+    return envelope_json(kind, event_id, iso(now.timestamp()), subject, ("Development", "j0863n"), content)

@@ -26,22 +26,27 @@ from mux_async.emulator.state._state import (
 from mux_async.emulator.webhooks._deliveries import plan_deliveries
 
 
-def emit(state: State, environment: Environment, type: str, subject: tuple[str, str], data: Json) -> None:
-    """Emit an event of *type* (``video.asset.ready``) now. *subject* is kind and id of the object, *data* how the event shows it."""
-    kind, object_id = subject
-    event_id = state.id_generator.uuid("event")
-    envelope: Json = {
+def envelope_json(type: str, id: str, at: str, subject: tuple[str, str], environment: tuple[str, str], data: Json) -> Json:
+    """Return the envelope of an event: *subject* is kind and id of its object, *environment* name and id."""
+    return {
         "type": type,
-        "id": event_id,
-        "created_at": iso(state.now),
-        "object": {"type": kind, "id": object_id},
-        "environment": {"name": environment.name, "id": environment.id},
+        "id": id,
+        "created_at": at,
+        "object": {"type": subject[0], "id": subject[1]},
+        "environment": {"name": environment[0], "id": environment[1]},
         "data": data,
         "request_id": None,
         "attempts": [],
         "accessor": None,
         "accessor_source": None,
     }
+
+
+def emit(state: State, environment: Environment, type: str, subject: tuple[str, str], data: Json) -> None:
+    """Emit an event of *type* (``video.asset.ready``) now. *subject* is kind and id of the object, *data* how the event shows it."""
+    kind, object_id = subject
+    event_id = state.id_generator.uuid("event")
+    envelope = envelope_json(type, event_id, iso(state.now), subject, (environment.name, environment.id), data)
     event = WebhookEvent(event_id, state.now, environment.name, type, kind, object_id, orjson.dumps(envelope).decode())
     state.events.append(event)
     if len(state.events) > state.settings.max_events:

@@ -1,4 +1,4 @@
-"""Requests to the Data API: their parameters (facts/BEHAVIOUR.md, section 3.3), what they are answered from, and the envelope.
+"""Requests to the Data API: their parameters (facts/BEHAVIOUR.md, section 3.3), their views, and the envelope of responses.
 
 An invalid parameter is a 400 that names it; a missing one has the default that was recorded or documented.
 """
@@ -6,7 +6,7 @@ An invalid parameter is a 400 that names it; a missing one has the default that 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias, TypeVar, cast
 from urllib.parse import parse_qsl
 
@@ -14,10 +14,12 @@ import attrs
 
 from mux_async.emulator.data._dataset import Dataset
 from mux_async.emulator.data._filters import Test, compiled, parse_filter, parse_metric_filter, select
+from mux_async.emulator.data._library import library_of
 from mux_async.emulator.data._metrics import Measurement
 from mux_async.emulator.data._views import View
 from mux_async.emulator.http._messages import Request, Response, invalid, json_response
-from mux_async.emulator.routing._router import ApiCall
+from mux_async.emulator.routing._router import ApiCall, Handler, Route
+from mux_async.emulator.state._state import Environment, State
 from mux_async.emulator.validation._validation import whole_parameter
 
 T = TypeVar("T")
@@ -173,3 +175,29 @@ Operation: TypeAlias = tuple[str, str, DataHandler]
 def envelope(data: object, timeframe: Timeframe, total: int | None = None, **more: object) -> Response:
     """Wrap a response (facts/BEHAVIOUR.md, section 3.2); *total* is the number of rows of all pages, or null."""
     return json_response(200, {"data": data, "total_row_count": total, "timeframe": timeframe.as_list(), **more})
+
+
+class DatasetCache:
+    """Datasets by environment. Views are generated from the seed, so the cache can be dropped without losing state."""
+
+    def __init__(self) -> None:
+        self._datasets: dict[str, Dataset] = {}
+
+    def dataset(self, state: State, environment: Environment) -> Dataset:
+        """Return the views of an environment as they are now."""
+        name = f"{state.settings.seed}/{environment.id}"
+        dataset = self._datasets.get(name)
+        if dataset is None:
+            dataset = self._datasets[name] = Dataset(name)
+        dataset.update(library_of(environment), state.now)
+        return dataset
+
+    def routes(self, operations: Iterable[Operation]) -> tuple[Route, ...]:
+        """Return the operations as routes that take their views from here."""
+        return tuple(Route(method, template, self._handler(handler)) for method, template, handler in operations)
+
+    def _handler(self, handler: DataHandler) -> Handler:
+        def handle(call: ApiCall) -> Response:
+            return handler(DataRequest(call, self.dataset(call.state, call.environment), Parameters(call.request)))
+
+        return handle
