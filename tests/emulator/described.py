@@ -126,7 +126,7 @@ def _validator(operation_id: str, status: str) -> Any:
     return Draft202012Validator({**described_content["schema"], "components": document()["components"]})
 
 
-def judge(operation_id: str, response: Response) -> None:
+def validate_response(operation_id: str, response: Response) -> None:
     """Compare a success with the description: the status, and the body against its schema.
 
     Raises:

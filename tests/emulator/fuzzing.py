@@ -1,10 +1,9 @@
-"""Spoiled requests: good ones, recorded on the tour of the whole API, with something wrong in them that a seed chooses.
+"""Damaged requests: good ones, recorded on the tour of the whole API, with random mistakes that depend on a seed.
 
-What is spoiled: members of bodies (left out, put in, of another type, nested, huge), bodies as bytes, path segments (ids of other objects,
-escapes, dots, nothing), query parameters, verbs, and the headers that anything depends on. The ids of answers are put into later
-requests, behind the words they belong behind, so that most requests are about things that are there. Nothing is learnt from what the
-code does meanwhile: this is no coverage-guided fuzzer, and where a rare order of many good calls is needed, the tests of that part have
-to know it.
+What is damaged: members of bodies (left out, put in, of another type, nested, huge), bodies as bytes, path segments (ids of other objects,
+escapes, dots, nothing), query parameters, verbs, and the headers that anything depends on. The ids of responses are put into later
+requests, at the places where they belong, so that most requests are about objects that exist. The fuzzer does not measure coverage;
+states that need a rare order of many good calls have tests of their own.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from tests.emulator.harness import Account, basic, target_of
 
 MAX_IDS = 30
 _SLOW = re.compile(r"POST /(system|video)/v1/signing-keys.*")
-"""Makes an RSA key, and takes no body: a hundred of them would be all that this does."""
+"""Left out, because it generates an RSA key, which is slow, and takes no body."""
 
 VALUES: tuple[Any, ...] = (
     None,
@@ -149,7 +148,7 @@ Holder: TypeAlias = "dict[object, object] | list[object]"
 
 
 @attrs.frozen
-class Shot:
+class RecordedRequest:
     """One request."""
 
     method: str
@@ -159,24 +158,26 @@ class Shot:
 
 
 class Recorder(Account):
-    """An account that notes what was asked of it."""
+    """An account that records its requests."""
 
     def __init__(self, **changes: Any) -> None:
         super().__init__(**changes)
-        self.shots: list[Shot] = []
+        self.requests: list[RecordedRequest] = []
 
     def send(self, method: str, target: str, body: object = None, **more: Any) -> Response:
         content = body if isinstance(body, bytes) else b"" if body is None else orjson.dumps(body)
-        self.shots.append(Shot(method, target, content))
+        self.requests.append(RecordedRequest(method, target, content))
         return super().send(method, target, body, **more)
 
     def put(self, url: str, body: bytes = b"", content_range: str | None = None, **headers: str) -> Response:
-        self.shots.append(Shot("PUT", target_of(url), body, {"Content-Range": content_range} if content_range else {}))
+        self.requests.append(
+            RecordedRequest("PUT", target_of(url), body, {"Content-Range": content_range} if content_range else {})
+        )
         return super().put(url, body, content_range, **headers)
 
 
-def corpus() -> list[Shot]:
-    """Good requests: all of the tour, and those that the emulator's own corner takes."""
+def corpus() -> list[RecordedRequest]:
+    """Good requests: those of the tour, and control calls."""
     account = Recorder(accept_robots_terms=True)
     asset = tour.everything(account)
     playback_id, stream = asset["playback_ids"][0]["id"], account.data("POST", "/video/v1/live-streams", {"test": True})["id"]
@@ -211,34 +212,34 @@ def corpus() -> list[Shot]:
     ]
     for method, target, body in own:
         account.send(method, target, body)
-    return [shot for shot in account.shots if not _SLOW.fullmatch(f"{shot.method} {shot.target}")]
+    return [request for request in account.requests if not _SLOW.fullmatch(f"{request.method} {request.target}")]
 
 
-class Spoiler:
-    """Makes spoiled requests out of good ones.
+class Mutator:
+    """Damages good requests.
 
     Args:
-        random: Chooses.
-        good: The good ones.
+        random: Chooses the requests and the mistakes.
+        good: Good requests.
     """
 
-    def __init__(self, random: Random, good: list[Shot]) -> None:
+    def __init__(self, random: Random, good: list[RecordedRequest]) -> None:
         self._random = random
         self._good = good
         self._known: dict[str, list[str]] = {}
-        """Ids that answers held, by the word of the path that they stand behind."""
+        """Ids from responses, by the path segment before them."""
 
     @property
     def _ids(self) -> list[str]:
         return self._random.choice([*self._known.values(), ["somefakeid"]])
 
-    def learn(self, shot: Shot, response: Response) -> None:
-        """Remember the ids of an answer, in place of older ones."""
+    def learn(self, request: RecordedRequest, response: Response) -> None:
+        """Remember the ids of a response, instead of older ones."""
         try:
             content: object = orjson.loads(response.body)
         except ValueError:
             return
-        words = [part for part in shot.target.partition("?")[0].split("/") if len(part) < 30]
+        words = [part for part in request.target.partition("?")[0].split("/") if len(part) < 30]
         self._find(content, words[-1] if words else "")
 
     def _find(self, value: object, word: str) -> None:
@@ -256,16 +257,18 @@ class Spoiler:
                 elif key == "url" and isinstance(inner, str) and "/_upload/" in inner:
                     self._known.setdefault("_upload", []).append(inner.rpartition("/_upload/")[2].partition("?")[0])
 
-    def shot(self) -> Shot:
-        """Return the next request: now and then a good one, else one with up to three things wrong."""
-        shot = self._random.choice(self._good)
+    def next_request(self) -> RecordedRequest:
+        """Return the next request: sometimes a good one, otherwise one with up to three mistakes."""
+        request = self._random.choice(self._good)
         if self._random.random() < 0.9:
-            shot = attrs.evolve(shot, target=self._with_known_ids(shot.target), body=self._with_known_members(shot.body))
+            request = attrs.evolve(
+                request, target=self._with_known_ids(request.target), body=self._with_known_members(request.body)
+            )
         for _ in range(self._random.choice([0, 0, 1, 1, 1, 2, 3])):
-            shot = self._random.choice(
+            request = self._random.choice(
                 [self._body, self._member, self._member, self._member, self._path, self._query, self._rest]
-            )(shot)
-        return shot
+            )(request)
+        return request
 
     def _with_known_ids(self, target: str) -> str:
         path, mark, query = target.partition("?")
@@ -283,8 +286,8 @@ class Spoiler:
 
         return re.sub(rb'"(asset|track|live_stream)_id":"[^"]*"', known, body)
 
-    def _path(self, shot: Shot) -> Shot:
-        path, mark, query = shot.target.partition("?")
+    def _path(self, request: RecordedRequest) -> RecordedRequest:
+        path, mark, query = request.target.partition("?")
         parts = path.split("/")
         at = self._random.randrange(1, len(parts))
         match self._random.randrange(4):
@@ -296,17 +299,17 @@ class Spoiler:
                 parts.insert(at, self._random.choice(SEGMENTS))
             case _:
                 del parts[at]
-        return attrs.evolve(shot, target=("/".join(parts) or "/") + mark + query)
+        return attrs.evolve(request, target=("/".join(parts) or "/") + mark + query)
 
-    def _query(self, shot: Shot) -> Shot:
+    def _query(self, request: RecordedRequest) -> RecordedRequest:
         name = self._random.choice(WORDS)
         value = self._random.choice([*QUERY_VALUES, self._random.choice(self._ids)])
         pair = f"{name}={quote(value, safe='%:!+[]>=')}"
-        mark = "&" if "?" in shot.target else "?"
-        return attrs.evolve(shot, target=f"{shot.target}{mark}{pair}")
+        mark = "&" if "?" in request.target else "?"
+        return attrs.evolve(request, target=f"{request.target}{mark}{pair}")
 
-    def _body(self, shot: Shot) -> Shot:
-        body = bytearray(shot.body or b"{}")
+    def _body(self, request: RecordedRequest) -> RecordedRequest:
+        body = bytearray(request.body or b"{}")
         match self._random.randrange(6):
             case 0:
                 del body[self._random.randrange(len(body)) :]
@@ -322,29 +325,29 @@ class Spoiler:
                 body += b"x" * self._random.choice([1, 1_100_000])
             case _:
                 body = bytearray(self._random.randbytes(30))
-        return attrs.evolve(shot, body=bytes(body))
+        return attrs.evolve(request, body=bytes(body))
 
-    def _member(self, shot: Shot) -> Shot:
+    def _member(self, request: RecordedRequest) -> RecordedRequest:
         try:
-            whole = orjson.loads(shot.body or b"{}")
+            whole = orjson.loads(request.body or b"{}")
         except ValueError:
-            return shot
+            return request
         holders: list[Holder] = []
         _collect(whole, holders)
         if not holders:
-            return shot
+            return request
         holder = self._random.choice(holders)
         value = self._random.choice([*VALUES, self._random.choice(self._ids)])
         keys = [*range(len(holder))] if isinstance(holder, list) else [*holder]
         if not keys or self._random.random() < 0.2:
             self._add(holder, value)
-            return attrs.evolve(shot, body=json.dumps(whole).encode())
+            return attrs.evolve(request, body=json.dumps(whole).encode())
         key: Any = self._random.choice(keys)
         if self._random.random() < 0.2:
             del holder[key]
         else:
             holder[key] = value
-        return attrs.evolve(shot, body=json.dumps(whole).encode())  # which writes numbers of any length
+        return attrs.evolve(request, body=json.dumps(whole).encode())  # which writes numbers of any length
 
     def _add(self, holder: Holder, value: object) -> None:
         if isinstance(holder, list):
@@ -352,12 +355,12 @@ class Spoiler:
         else:
             holder[self._random.choice(MEMBERS)] = value
 
-    def _rest(self, shot: Shot) -> Shot:
-        headers = dict(shot.headers)
+    def _rest(self, request: RecordedRequest) -> RecordedRequest:
+        headers = dict(request.headers)
         match self._random.randrange(5):
             case 0:
                 method = self._random.choice(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
-                return attrs.evolve(shot, method=method)
+                return attrs.evolve(request, method=method)
             case 1:
                 headers["Authorization"] = self._random.choice(
                     ["", "Basic", "Basic ???", "Basic /w==", "Bearer x", basic("a", "ä")]
@@ -370,11 +373,11 @@ class Spoiler:
                 )
             case _:
                 headers["Content-Length"] = self._random.choice(["", "x", "-1", "3", "9" * 30, "²"])
-        return attrs.evolve(shot, headers=headers)
+        return attrs.evolve(request, headers=headers)
 
 
 def _collect(value: object, holders: list[Holder]) -> None:
-    """Find everything that holds something, the value itself included."""
+    """Find all objects and arrays in a value, including itself."""
     if isinstance(value, dict):
         holders.append(cast("dict[object, object]", value))
     elif isinstance(value, list):

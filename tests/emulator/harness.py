@@ -1,4 +1,4 @@
-"""What the emulator's tests share: an account with a clock that is moved by hand."""
+"""What the emulator's tests share: an account with a clock that tests set."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def basic(token_id: str = "test-token", secret: str = "test-secret") -> str:
 
 
 class Clock:
-    """Epoch seconds, moved by hand."""
+    """Epoch seconds that a test sets."""
 
     def __init__(self, now: float = START) -> None:
         self.now = now
@@ -33,7 +33,7 @@ class Clock:
 
 
 class Account:
-    """An emulator without limits (unless settings say otherwise), and a client of it in one line per call."""
+    """An emulator, by default without rate limits, and short calls of it."""
 
     def __init__(
         self,
@@ -58,14 +58,14 @@ class Account:
         headers: dict[str, str] | None = None,
         authorization: str | None = None,
     ) -> Response:
-        """Send anything; *body* is bytes, or something to write as JSON."""
+        """Send a request; *body* is bytes, or a value that is written as JSON."""
         content = body if isinstance(body, bytes) else b"" if body is None else orjson.dumps(body)
         given = {"Authorization": basic() if authorization is None else authorization, **(headers or {})}
         given.setdefault("Content-Length", str(len(content)))
         return self.emulator.handle(Request(method, target, given, content))
 
     def ok(self, method: str, target: str, body: object = None) -> Json:
-        """Send, and return the whole body of a success; ``{}`` for none."""
+        """Send, and return the body of a success; ``{}`` if it is empty."""
         response = self.send(method, target, body)
         assert 200 <= response.status < 300, (response.status, response.body)
         return cast("Json", response.json()) if response.body else {}
@@ -112,7 +112,7 @@ def target_of(url: str) -> str:
 
 
 def always(medium: MediaInfo) -> Probe:
-    """A probe that says the same of everything."""
+    """A probe that returns the same for every input."""
 
     def probe(source: MediaSource) -> MediaInfo:
         del source

@@ -1,6 +1,6 @@
-"""What the tests with Mux's own clients share: the emulator as a command of its own, and what is to be done without a client.
+"""What the tests with Mux's own clients share: the emulator as a process, and the installation of the clients.
 
-A client that cannot be had is a reason to skip on somebody's machine, and a failure where the environment variable ``CI`` is set.
+If a client cannot be installed, its tests are skipped; if the environment variable ``CI`` is set, they fail.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 NODE_PACKAGES = ("@mux/mux-node@15.3.0", "@mux/upchunk@3.5.0")
-"""What the tests install from npm, in the versions that the facts were read from. All at once: npm removes what it was not asked for."""
+"""Packages from npm, in the versions that the facts were read from. They are installed together, because npm removes all others."""
 
 
 def missing(reason: str) -> NoReturn:
-    """Skip, or fail where nothing may be skipped."""
+    """Skip the test, or fail it if ``CI`` is set."""
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
@@ -63,7 +63,7 @@ def node_modules(packages: Sequence[str] = NODE_PACKAGES) -> Path:
 
 
 def run_node(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a script of ``tests/emulator/node`` beside the packages, with nothing of our environment but what is given."""
+    """Run a script of ``tests/emulator/node`` next to the packages, with only the given variables."""
     folder = node_modules()
     copy = folder / script
     copy.write_text((Path(__file__).parent / "node" / script).read_text())
@@ -73,7 +73,7 @@ def run_node(script: str, **environment: str) -> subprocess.CompletedProcess[str
 
 @contextmanager
 def emulate(*arguments: str) -> Generator[str, None, None]:
-    """Run ``mux-async emulate`` on a free port, with media made up unless *arguments* say otherwise; give the origin it prints."""
+    """Run ``mux-async emulate`` on a free port, with generated media by default. Yields the origin that it prints."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "transports")])}
     command = [sys.executable, "-m", "mux_async.cli", "emulate", "--port", "0", "--media", "off", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:

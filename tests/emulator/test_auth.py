@@ -1,4 +1,4 @@
-"""Who may call, and who sees what."""
+"""Authentication, permissions and environments."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TWO = (
     ],
 )
 def test_refused(authorization: str) -> None:
-    """Whatever is not a known token is a 401 with the recorded text."""
+    """Anything but a known token is a 401 with the recorded text."""
     response = Account(tokens=TWO).send("GET", "/video/v1/assets", authorization=authorization)
 
     assert response.status == 401
@@ -43,12 +43,12 @@ def test_refused(authorization: str) -> None:
     "authorization", [basic("one", "secret-1"), basic("two", "secret-2"), "Bearer bearer-1", "bearer bearer-1"]
 )
 def test_let_in(authorization: str) -> None:
-    """Basic works for every token, a bearer where one is configured."""
+    """Basic authentication works for every token, a bearer token if one is configured."""
     assert Account(tokens=TWO).send("GET", "/video/v1/assets", authorization=authorization).status == 200
 
 
 def test_environments() -> None:
-    """What one environment made is not there for another, by list or by id."""
+    """Objects of one environment are not visible in another, by list or by id."""
     account = Account(tokens=TWO)
     mine, other = basic("one", "secret-1"), basic("two", "secret-2")
     body = {"inputs": [{"url": "https://x.example/a.mp4"}], "playback_policies": ["public"]}
@@ -62,7 +62,7 @@ def test_environments() -> None:
 
 
 def test_whoami() -> None:
-    """Every token may ask whoami; environments have stable six-character ids; one account has one organisation."""
+    """Every token may call whoami; environments have stable six-character ids; an account has one organisation."""
     account = Account(tokens=TWO)
 
     answers = [
@@ -79,7 +79,7 @@ def test_whoami() -> None:
 
 
 def test_permissions() -> None:
-    """A token does what it is allowed, and gets a 403 for the rest."""
+    """A token can do what its permissions allow; the rest is a 403."""
     account = Account(tokens=TWO)
     reader = basic("reader", "secret-3")
 
@@ -92,7 +92,7 @@ def test_permissions() -> None:
 
 
 def test_arrivals() -> None:
-    """The log tells time, verb, path without query, bucket, status and environment; over HTTP too."""
+    """The log has time, method, path without query, bucket, status and environment of every request, also over HTTP."""
     account = Account(tokens=TWO)
     account.send("GET", "/video/v1/assets?limit=1", authorization=basic("two", "secret-2"))
     account.send("GET", "/video/v1/assets", authorization="Basic x")
@@ -111,7 +111,7 @@ def test_arrivals() -> None:
 
 
 def test_bounded_log() -> None:
-    """The log keeps the last requests only, and every one is told to who asked for it."""
+    """The log keeps the last requests only, and a callback gets every one."""
     seen: list[int | None] = []
     account = Account(max_arrivals=2, on_arrival=lambda arrival: seen.append(arrival.status))
     for limit in ("1", "x", "1"):
@@ -122,7 +122,7 @@ def test_bounded_log() -> None:
 
 
 def test_redaction(caplog: pytest.LogCaptureFixture) -> None:
-    """Neither secrets nor signatures show in logs, representations or the log of arrivals."""
+    """Secrets and signatures are not in logs, representations or the log of requests."""
     canary = "c4n4ry-secret"
     settings = EmulatorSettings(tokens=(Token("id", canary, bearer=canary),), limits=None)
     with caplog.at_level(logging.DEBUG):

@@ -55,7 +55,7 @@ async def test_typed_road() -> None:
 
 
 async def test_errors() -> None:
-    """Every recorded error becomes the class that is meant for it."""
+    """Every recorded error is raised as its class."""
     async with emulated(token_secret="wrong") as (_, mux):
         with pytest.raises(AuthenticationError):
             await mux.video.assets.list()
@@ -71,7 +71,7 @@ async def test_errors() -> None:
 
 
 async def test_paced() -> None:
-    """A hundred calls at once under the published limits are paced by the client: the emulator never has to refuse one."""
+    """A hundred concurrent calls under the published limits are paced by the client: the emulator refuses none."""
     async with emulated() as (emulator, mux):
 
         async def create() -> None:
@@ -94,7 +94,7 @@ async def test_paced() -> None:
 
 @pytest.mark.parametrize("cut", ["before", "after"])
 async def test_nothing_twice(cut: Any) -> None:
-    """A create whose answer was lost is reported, not sent again, whether it was acted on or not."""
+    """A create whose response was lost raises an error and is not retried, whether it was executed or not."""
     async with emulated() as (emulator, mux):
         emulator.faults.add(Fault(method="POST", path="/video/v1/assets", nth=1, cut=cut))
         with pytest.raises(AmbiguousOutcomeError):
@@ -106,7 +106,7 @@ async def test_nothing_twice(cut: Any) -> None:
 
 
 async def test_read_again() -> None:
-    """A read that fails is sent again until it succeeds; one that never does raises what the server said."""
+    """A failed read is retried until it succeeds; if it never does, the server's error is raised."""
     async with emulated() as (emulator, mux):
         emulator.faults.add(Fault(method="GET", nth=1, status=503), Fault(method="GET", nth=2, cut="after"))
         await mux.video.assets.list()

@@ -1,4 +1,4 @@
-"""The in-process door keeps the contract of every transport."""
+"""The in-process transport passes the conformance checks of transports."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 @attrs.define
 class _Scripted:
-    """Stands in an emulator's place: answers by a script."""
+    """A replacement for an emulator that responds by a script."""
 
     script: Script
     request: Request | None = None
@@ -47,5 +47,5 @@ class _Scripted:
 
 @pytest.mark.parametrize("check", IN_PROCESS_CHECKS, ids=str)
 async def test_conformance(check: Check) -> None:
-    """Each promise of the boundary that can be kept without a network is kept."""
+    """Each check that needs no network passes."""
     await check_in_process(lambda script: EmulatorTransport(_Scripted(script)), [check])

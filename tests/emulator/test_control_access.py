@@ -1,4 +1,4 @@
-"""Who may use the control calls and the page: programs of this machine, and not the web pages that happen to be open in a browser."""
+"""Access to the control calls and the page: programs of this machine have it, web pages in a browser do not."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ CALLS: list[tuple[str, str]] = [
 
 @pytest.mark.parametrize("headers", FOREIGN, ids=str)
 def test_foreign_callers_are_refused(headers: Mapping[str, str]) -> None:
-    """Every control call, and what the page asks for, is a 403 for a foreign page or host, and changes nothing."""
+    """Every control call and request of the page is a 403 for a foreign page or host, and changes nothing."""
     account = Account()
     upload = account.send("POST", "/_emulator/uploads", {})
     assert upload.status == 201
@@ -88,7 +88,7 @@ def test_own_callers_are_served(headers: Mapping[str, str]) -> None:
 
 
 def test_declared_hosts() -> None:
-    """A host that was declared is served under its name, and its pages may call; others are still refused."""
+    """A declared host is served, and its pages may call; other hosts are refused."""
     account = Account(EmulatorSettings(limits=None, allowed_hosts=("Emulator",), public_origin="http://mux.test:1"))
 
     assert account.send("GET", "/_emulator/health", headers={"Host": "emulator:8787"}).status == 200
@@ -99,7 +99,7 @@ def test_declared_hosts() -> None:
 
 
 def test_page_may_be_linked_to() -> None:
-    """A link from elsewhere leads to the page; a foreign host does not show it."""
+    """Other sites may link to the page; under a foreign host it is refused."""
     account = Account()
 
     assert account.send("GET", "/", headers={"Host": "localhost:8787", "Sec-Fetch-Site": "cross-site"}).status == 200
@@ -107,7 +107,7 @@ def test_page_may_be_linked_to() -> None:
 
 
 def test_api_and_uploads_are_as_muxs() -> None:
-    """The API and upload URLs answer under any host: they ask for a token or a signature, and pages upload as they do to Mux."""
+    """The API and upload URLs work under any host, because they need a token or a signature; pages upload as they do to Mux."""
     account = Account()
     headers = {"Host": "emulator:8787", "Authorization": basic(), "Sec-Fetch-Site": "cross-site"}
 

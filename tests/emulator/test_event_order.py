@@ -9,14 +9,14 @@ import pytest
 
 from mux_async.emulator import MediaInfo, Request
 from tests.emulator.harness import START, always, target_of
-from tests.emulator.judging import Judged
+from tests.emulator.validating import ValidatingAccount
 
 ASSETS = "/video/v1/assets"
 
 
 def test_from_url() -> None:
     """An asset from a URL is created, then ready: nothing else, and both at their own times."""
-    account = Judged(time_to_ready=5.0)
+    account = ValidatingAccount(time_to_ready=5.0)
 
     asset = account.create_asset(playback_policies=["public"], meta={"title": "Film"}, passthrough="p")
     account.pass_time(60.0)
@@ -36,7 +36,7 @@ def test_from_url() -> None:
 
 def test_upload() -> None:
     """Of an upload, the upload's event comes before the asset's, and an unusable file errors both."""
-    account = Judged()
+    account = ValidatingAccount()
     upload = account.create_upload(cors_origin="*", new_asset_settings={"playback_policies": ["public"]})
     account.put(upload["url"], b"x" * 700_000)
     account.pass_time(10.0)
@@ -58,7 +58,7 @@ def test_upload() -> None:
 
 def test_upload_that_times_out() -> None:
     """An upload that times out says nothing: Mux has no event for it."""
-    account = Judged()
+    account = ValidatingAccount()
     upload = account.create_upload(cors_origin="*", timeout=60)
 
     account.pass_time(61.0)
@@ -69,7 +69,7 @@ def test_upload_that_times_out() -> None:
 
 def test_non_standard_input() -> None:
     """An input that has to be converted is reported, with reasons, while the asset is still preparing."""
-    account = Judged()
+    account = ValidatingAccount()
 
     asset = account.ready_asset(url="https://example.com/film.webm")
 
@@ -82,7 +82,7 @@ def test_non_standard_input() -> None:
 
 def test_everything_an_asset_can_be_made_with() -> None:
     """Tracks, files, master and shots follow the asset's being ready, each created before it is ready; times and sizes are numbers."""
-    account = Judged()
+    account = ValidatingAccount()
     subtitles = {"url": "https://example.com/a.vtt", "type": "text", "language_code": "en"}
     film = {"url": "https://example.com/a.mp4", "generated_subtitles": [{"language_code": "auto"}]}
     account.data(
@@ -127,7 +127,7 @@ def test_everything_an_asset_can_be_made_with() -> None:
 
 def test_legacy_files() -> None:
     """Legacy files are announced for all at once, with the asset."""
-    account = Judged()
+    account = ValidatingAccount()
     asset = account.ready_asset(mp4_support="standard")
     account.pass_time(1.0)
     account.data("PUT", f"{ASSETS}/{asset['id']}/mp4-support", {"mp4_support": "none"})
@@ -141,7 +141,7 @@ def test_legacy_files() -> None:
 
 def test_changes() -> None:
     """A change, an added and a deleted track, a deleted file and a deleted asset each say so."""
-    account = Judged()
+    account = ValidatingAccount()
     asset = account.ready_asset(static_renditions=[{"resolution": "360p"}])
     one = f"{ASSETS}/{asset['id']}"
     account.pass_time(1.0)
@@ -167,10 +167,10 @@ def test_changes() -> None:
 
 def test_skipped() -> None:
     """A file that would be larger than the source, and shots of sound alone, are skipped, not errored."""
-    account = Judged(probe=always(MediaInfo(duration=9.0, width=640, height=360)))
+    account = ValidatingAccount(probe=always(MediaInfo(duration=9.0, width=640, height=360)))
     account.ready_asset(static_renditions=[{"resolution": "1080p"}])
     account.pass_time(1.0)
-    audio = Judged()
+    audio = ValidatingAccount()
     asset = audio.ready_asset(url="https://example.com/song.mp3", generate_shots=True)
     audio.pass_time(1.0)
 
@@ -181,7 +181,7 @@ def test_skipped() -> None:
 
 def test_shots() -> None:
     """Shots are asked for, looked at, deleted and asked for again; their manifest covers the whole film."""
-    account = Judged()
+    account = ValidatingAccount()
     asset = account.ready_asset()
     path = f"{ASSETS}/{asset['id']}/shots"
 
@@ -208,7 +208,7 @@ def test_shots() -> None:
 
 def test_test_assets_go() -> None:
     """A test asset is cut to ten seconds and deleted after a day, which says so."""
-    account = Judged()
+    account = ValidatingAccount()
     asset = account.ready_asset(test=True)
 
     account.pass_time(24 * 3600.0)
@@ -220,7 +220,7 @@ def test_test_assets_go() -> None:
 
 def test_time_scale() -> None:
     """On a time scale, work and life spans take so many times less; time stamps stay those of the clock."""
-    account = Judged(time_to_ready=60.0, time_scale=60.0)
+    account = ValidatingAccount(time_to_ready=60.0, time_scale=60.0)
 
     account.create_asset(test=True)
     account.pass_time(24 * 60.0)
@@ -231,7 +231,7 @@ def test_time_scale() -> None:
 
 def test_instant() -> None:
     """With ``instant``, what is worked on is done before the next request, and what waits for somebody still takes its time."""
-    account = Judged(time_to_ready=60.0, instant=True)
+    account = ValidatingAccount(time_to_ready=60.0, instant=True)
 
     asset = account.create_asset(static_renditions=[{"resolution": "highest"}], test=True)
     upload = account.create_upload(cors_origin="*", timeout=60)
@@ -246,7 +246,7 @@ def test_instant() -> None:
 
 def test_log_is_bounded() -> None:
     """Only the last events are remembered."""
-    account = Judged(max_events=3)
+    account = ValidatingAccount(max_events=3)
     for _ in range(5):
         account.create_upload(cors_origin="*")
 

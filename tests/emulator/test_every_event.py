@@ -1,4 +1,4 @@
-"""Every event of the facts, and how each is brought about: by the life of things, or by asking the emulator for what goes wrong.
+"""Every event of the facts, and how to produce it: by requests, or by faults that a test sets.
 
 The table is the documentation: somebody who has to handle an event finds here what makes it happen.
 """
@@ -13,7 +13,7 @@ import pytest
 from mux_async.emulator import EmulatorSettings, MediaInfo, WorkFault
 from tests.emulator import tour
 from tests.emulator.harness import Account, Json, always
-from tests.emulator.judging import Judged, event_facts
+from tests.emulator.validating import ValidatingAccount, event_facts
 from tests.generated import spec
 
 FILM: Json = {"inputs": [{"url": "https://example.com/film.mp4"}], "playback_policies": ["public"]}
@@ -21,7 +21,7 @@ SILENT: Json = {
     "url": "https://example.com/silent.mp4",
     "generated_subtitles": [{"language_code": "en", "name": "English"}],
 }
-"""A film without audio, which captions are to be generated from."""
+"""An input without audio, with generated subtitles."""
 SUBTITLES: Json = {"url": "https://example.com/a.vtt", "type": "text", "language_code": "en"}
 ASSETS, STREAMS, UPLOADS, SPACES = ("/video/v1/" + name for name in ("assets", "live-streams", "uploads", "spaces"))
 WORKFLOWS = {
@@ -29,7 +29,7 @@ WORKFLOWS = {
     for operation in spec.operations()
     if operation.id.startswith(("robots.jobs.", "robots_v0.jobs.")) and operation.id.endswith(".create")
 }
-"""By path: of both versions."""
+"""By path, of both versions."""
 
 
 def film(account: Account, **members: object) -> Json:
@@ -40,7 +40,7 @@ def film(account: Account, **members: object) -> Json:
 
 
 def failing(work: str, **members: object) -> Callable[[Account], None]:
-    """Let the next work of a kind fail, and ask for an asset that needs it."""
+    """Let the next job of a kind fail, and create an asset that needs it."""
 
     def provoke(account: Account) -> None:
         account.ok("POST", "/_emulator/work/faults", {"work": work, "message": "on purpose"})
@@ -50,7 +50,7 @@ def failing(work: str, **members: object) -> Callable[[Account], None]:
 
 
 def with_asset(change: Callable[[Account, str], object], **members: object) -> Callable[[Account], None]:
-    """Make an asset, and then do something with its path; an hour later all has come of it."""
+    """Create an asset, do something with its path, and let an hour pass."""
 
     def provoke(account: Account) -> None:
         change(account, f"{ASSETS}/{film(account, **members)['id']}")
@@ -74,7 +74,7 @@ def delete_rendition(account: Account, here: str) -> None:
 
 
 def play(account: Account) -> None:
-    """Download a film, and have it said that it is played much."""
+    """Download a file, and report high traffic."""
     playback_id = film(account, static_renditions=[{"resolution": "highest"}])["playback_ids"][0]["id"]
     assert account.send("GET", f"/{playback_id}/highest.mp4").status == 200
     account.ok("POST", "/_emulator/delivery/high-traffic", {"threshold": 1})
@@ -94,7 +94,7 @@ def upload(account: Account, *, cancel: bool = False, body: bytes = b"film") -> 
 
 
 def stream(account: Account, then: str = "", **members: object) -> tuple[str, str]:
-    """A live stream with a simulcast target, and what is done to it. Returns its path and the target's id."""
+    """A live stream with a simulcast target, and the calls named in *then*. Returns its path and the target's id."""
     body = {"simulcast_targets": [{"url": "rtmp://example.com/app", "stream_key": "key"}], **members}
     made = account.data("POST", STREAMS, body)
     here, control = f"{STREAMS}/{made['id']}", f"/_emulator/live-streams/{made['id']}"
@@ -117,7 +117,7 @@ def stream(account: Account, then: str = "", **members: object) -> tuple[str, st
 
 
 def space(account: Account, then: str = "") -> None:
-    """A space with a broadcast, and what is done in it."""
+    """A space with a broadcast, and the calls named in *then*."""
     live = account.data("POST", STREAMS, {})["id"]
     here = f"{SPACES}/{account.data('POST', SPACES, {})['id']}"
     broadcast = f"{here}/broadcasts/{account.data('POST', f'{here}/broadcasts', {'live_stream_id': live})['id']}"
@@ -136,7 +136,7 @@ def space(account: Account, then: str = "") -> None:
 
 
 def job(path: str, end: str, account: Account) -> None:
-    """A job of a workflow that comes to this end."""
+    """A job of a workflow that ends in this status."""
     operation, (jobs, _, workflow) = WORKFLOWS[path], path.rpartition("/")
     asset = film(account, inputs=[{"url": "https://example.com/film.mp4"}, SUBTITLES])
     track = next(track["id"] for track in asset["tracks"] if track["type"] == "text")
@@ -259,8 +259,8 @@ def test_table() -> None:
 
 @pytest.mark.parametrize("type", EVENTS)
 def test_event(type: str) -> None:
-    """It happens, once at least, and all that happened on the way is as the facts describe it."""
-    account = Judged(EmulatorSettings(limits=None, accept_robots_terms=True))
+    """The event occurs at least once, and all events and responses on the way are as described."""
+    account = ValidatingAccount(EmulatorSettings(limits=None, accept_robots_terms=True))
 
     EVENTS[type](account)
 
@@ -268,8 +268,8 @@ def test_event(type: str) -> None:
 
 
 def test_errors_say_why() -> None:
-    """What failed says so in its event and in the API, with the words that were given."""
-    account = Judged()
+    """A failure is in its event and in the API, with the given type and message."""
+    account = ValidatingAccount()
     for work in ("track", "static_rendition", "shots", "master"):
         account.ok("POST", "/_emulator/work/faults", {"work": work, "type": "odd", "message": "on purpose"})
     asset = film(
@@ -293,7 +293,7 @@ def test_errors_say_why() -> None:
 
 
 def test_one_of_many() -> None:
-    """A fault hits the asset it names, and the work whose number it names; cleared, it hits nothing; a reset forgets it."""
+    """A fault applies to the asset that it names, or to the job of its number; none applies after they are cleared or after a reset."""
     account = Account()
     one, other = account.create_asset(), account.create_asset()
     account.emulator.work_faults.add(WorkFault("asset", one["id"]), WorkFault("asset", nth=[3]))
@@ -309,8 +309,8 @@ def test_one_of_many() -> None:
 
 
 def test_upload_of_what_fails() -> None:
-    """An uploaded asset that is told to fail errors its upload too."""
-    account = Judged()
+    """If an uploaded asset fails, its upload is errored, too."""
+    account = ValidatingAccount()
     account.emulator.work_faults.add(WorkFault("asset", message="on purpose"))
     upload(account)
 
@@ -319,8 +319,8 @@ def test_upload_of_what_fails() -> None:
 
 
 def test_traffic() -> None:
-    """High traffic is about what was played in this hour and the one before, and reports what delivery usage does, in numbers."""
-    account = Judged(probe=always(MediaInfo(duration=30.0)))
+    """High traffic counts what was delivered in this hour and the one before, with the numbers of delivery usage."""
+    account = ValidatingAccount(probe=always(MediaInfo(duration=30.0)))
     with pytest.raises(ValueError, match="No asset was delivered"):
         account.emulator.assets.announce_traffic()
     play(account)
@@ -356,7 +356,7 @@ def test_traffic() -> None:
     ],
 )
 def test_refused(path: str, body: object, status: int) -> None:
-    """A control call that makes no sense is refused with what is wrong."""
+    """An invalid control call is refused with the reason."""
     response = Account().send("POST", f"/_emulator/{path}", body)
 
     assert response.status == status

@@ -11,7 +11,7 @@ from mux_async.emulator import EmulatorSettings
 from tests.emulator import tour
 from tests.emulator.described import Check, described, drive
 from tests.emulator.harness import Account
-from tests.emulator.judging import Judged
+from tests.emulator.validating import ValidatingAccount
 from tests.generated import spec
 
 EVERY = sorted(operation.id for operation in spec.operations())
@@ -87,8 +87,8 @@ def test_refusals(operation_id: str, watched: Account) -> None:
 
 def test_tour() -> None:
     """With state, every operation succeeds on objects that exist, and each response and each event is as described."""
-    guest = Judged(EmulatorSettings(limits=None, accept_robots_terms=True))
-    tour.everything(guest)
+    account = ValidatingAccount(EmulatorSettings(limits=None, accept_robots_terms=True))
+    tour.everything(account)
 
-    assert sorted(set(EVERY) - guest.answered) == []
-    assert len(guest.events) > 50
+    assert sorted(set(EVERY) - account.answered) == []
+    assert len(account.events) > 50

@@ -1,4 +1,4 @@
-"""Both doors: the in-process transport on every event loop, and the server over a real socket."""
+"""Both frontends: the in-process transport on every event loop, and the server over a real socket."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ pytestmark = [
 
 @attrs.frozen
 class Client:
-    """A transport, and where to point it."""
+    """A transport, and the origin to use with it."""
 
     transport: Transport
     origin: str
@@ -115,7 +115,7 @@ async def test_main_road(door: str) -> None:
 
 
 async def test_upchunk(door: str) -> None:
-    """A client that sends chunks as UpChunk does, whole chunks again whenever a 308 says less, gets its file through."""
+    """A client that repeats whole chunks after a 308, as UpChunk does, can upload its file."""
     emulator = unlimited()
     size, first, statuses = 2 * GRANULE, 0, list[int]()
     emulator.faults.add(Fault(path="/_upload/.*", nth=2, cut="before", after_bytes=GRANULE + 5))
@@ -140,7 +140,7 @@ async def test_upchunk(door: str) -> None:
 
 
 async def test_streamed_without_length(door: str) -> None:
-    """A body whose length is not announced is the whole file, when it ends as it should."""
+    """A body without Content-Length is the whole file if it ends properly."""
     emulator = unlimited()
     async with opened(door, emulator) as client:
         upload = await client.call("POST", "/video/v1/uploads", {})
@@ -152,7 +152,7 @@ async def test_streamed_without_length(door: str) -> None:
 
 
 async def test_cancelled_upload(door: str) -> None:
-    """When the client goes away in the middle, what arrived is kept in whole 256 KiB."""
+    """If the client disconnects, the received bytes are kept in multiples of 256 KiB."""
     emulator = unlimited()
     halfway = anyio.Event()
 
@@ -180,7 +180,7 @@ async def test_cancelled_upload(door: str) -> None:
 
 
 async def test_limits(door: str) -> None:
-    """Over the limit, a door answers 429 and logs it."""
+    """Above the rate limit, a frontend responds with 429 and logs it."""
     emulator = Emulator(EmulatorSettings(limits=RateRules(burst=2.0)))
     async with opened(door, emulator) as client:
         statuses = [(await client.send("POST", "/video/v1/uploads", b"{}", Authorization=basic()))[0].status for _ in range(4)]
@@ -191,7 +191,7 @@ async def test_limits(door: str) -> None:
 
 
 async def test_status_fault(door: str) -> None:
-    """A fault answers in the emulator's place, once, with or without acting on the request."""
+    """A fault responds instead of the emulator, once, and the request is executed or not."""
     emulator = unlimited()
     emulator.faults.add(
         Fault(method="POST", path="/video/v1/uploads", nth=1, status=502, body="bad gateway"),
@@ -210,7 +210,7 @@ async def test_status_fault(door: str) -> None:
 
 @pytest.mark.parametrize(("cut", "made"), [("before", 0), ("after", 1)])
 async def test_cut_fault(door: str, cut: Any, made: int) -> None:
-    """A connection that breaks leaves the client in doubt; the request was acted on or not, as the fault says."""
+    """After a broken connection the outcome is ambiguous; the request was executed or not, as the fault says."""
     emulator = unlimited()
     emulator.faults.add(Fault(method="POST", nth=1, cut=cut))
     async with opened(door, emulator) as client:
@@ -224,7 +224,7 @@ async def test_cut_fault(door: str, cut: Any, made: int) -> None:
 
 
 async def test_truncate_fault(door: str) -> None:
-    """An answer that breaks off has its head and an error of its own."""
+    """A truncated response has a head, and raises an error of its own."""
     emulator = unlimited()
     emulator.faults.add(Fault(nth=1, truncate=10))
     async with opened(door, emulator) as client:
@@ -239,7 +239,7 @@ async def test_truncate_fault(door: str) -> None:
 
 
 async def test_delay_fault(door: str) -> None:
-    """An answer that comes too late is a timeout, and the request was acted on."""
+    """A late response is a timeout, and the request was executed."""
     emulator = unlimited()
     emulator.faults.add(Fault(nth=1, delay=30.0))
     async with opened(door, emulator) as client:
@@ -254,7 +254,7 @@ async def test_delay_fault(door: str) -> None:
 
 
 async def test_refuse_fault(door: str) -> None:
-    """A refused connection sends nothing in process; a server can only cut it."""
+    """A refused connection sends nothing in process; a server can only break it."""
     emulator = unlimited()
     emulator.faults.add(Fault(nth=1, cut="refuse"))
     async with opened(door, emulator) as client:
@@ -266,7 +266,7 @@ async def test_refuse_fault(door: str) -> None:
 
 
 async def test_bearer_and_head(door: str) -> None:
-    """Bearer tokens work, and HEAD of a playlist has a head alone."""
+    """Bearer tokens work, and HEAD of a playlist has no body."""
     emulator = unlimited(tokens=(Token("a", "b", bearer="bear"),))
     async with opened(door, emulator) as client:
         made, answer = await client.send(
@@ -284,7 +284,7 @@ async def test_bearer_and_head(door: str) -> None:
 
 
 async def test_closed(door: str) -> None:
-    """A closed transport sends nothing, and the emulator goes on."""
+    """A closed transport sends nothing, and the emulator can still be used."""
     emulator = unlimited()
     async with opened(door, emulator) as client:
         await client.transport.aclose()

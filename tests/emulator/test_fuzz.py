@@ -1,8 +1,7 @@
-"""Bad input of every kind: no request, no file and no endpoint makes the emulator fail, or answer 5xx.
+"""Fuzzing: no request, no file and no webhook endpoint makes the emulator fail or respond with 5xx.
 
-This is an hour of fuzzing in a few seconds, as far as that goes: the same requests in every run, chosen by seeds, 30,000 of them, made as
-`tests.emulator.fuzzing` says, on accounts in which there is something of every kind, while time passes and webhooks are answered anyhow.
-Longer runs, with other seeds, are a matter of `MUX_ASYNC_FUZZ`, the number of seeds::
+The 30,000 requests are the same in every run: seeds choose them, and `tests.emulator.fuzzing` makes them. They go to accounts that have
+objects of every kind, while time passes and webhooks get any response. `MUX_ASYNC_FUZZ` sets the number of seeds of a longer run::
 
     MUX_ASYNC_FUZZ=500 pytest tests/emulator/test_fuzz.py
 """
@@ -36,62 +35,69 @@ from mux_async.emulator import (
 )
 from tests._examples import examples
 from tests.emulator import tour
-from tests.emulator.fuzzing import VALUES, Shot, Spoiler, corpus
+from tests.emulator.fuzzing import VALUES, Mutator, RecordedRequest, corpus
 from tests.emulator.harness import Account
 
 SEEDS = int(os.environ.get("MUX_ASYNC_FUZZ", "8"))
-SHOTS = 3000
+REQUESTS = 3000
 """Requests per seed."""
 MEMBERS = [field.name for kind in (Fault, WebhookFault, WorkFault) for field in attrs.fields(kind)]
 FAMILIES = ("/video/", "/data/", "/system/", "/robots/")
 
 
 @cache
-def good(*, data: bool = False) -> list[Shot]:
-    """Good requests, of the Data API or all others: whose answers are computed takes a hundred times as long."""
-    return [shot for shot in corpus() if shot.target.startswith("/data/") == data]
+def good(*, data: bool = False) -> list[RecordedRequest]:
+    """Good requests of the Data API, or all others. Those of the Data API take a hundred times as long."""
+    return [request for request in corpus() if request.target.startswith("/data/") == data]
 
 
-def fire(account: Account, shot: Shot) -> Response | None:
-    """Send a request; ``None`` when a fault that an earlier one set up cut it."""
+def fire(account: Account, request: RecordedRequest) -> Response | None:
+    """Send a request; ``None`` if a fault that an earlier request set up broke the connection."""
     try:
-        return account.send(shot.method, shot.target, shot.body, headers=dict(shot.headers))
+        return account.send(request.method, request.target, request.body, headers=dict(request.headers))
     except ConnectionCutError:
         assert len(account.emulator.faults) > 0
         return None
 
 
-def judge(account: Account, shot: Shot, response: Response) -> None:
-    """See that an answer is one."""
-    where = (shot.method, shot.target[:300], shot.body[:300], dict(shot.headers), response.status, response.body[:300])
+def validate_response(account: Account, request: RecordedRequest, response: Response) -> None:
+    """Check that a response is valid."""
+    where = (
+        request.method,
+        request.target[:300],
+        request.body[:300],
+        dict(request.headers),
+        response.status,
+        response.body[:300],
+    )
     if len(account.emulator.faults) == 0:
         assert 200 <= response.status < 500, where
     is_json = "json" in response.headers.get("Content-Type", "")
     content: Any = response.json() if is_json and response.body else None
-    if response.status >= 400 and shot.target.startswith(FAMILIES) and len(account.emulator.faults) == 0:
+    if response.status >= 400 and request.target.startswith(FAMILIES) and len(account.emulator.faults) == 0:
         error = content["error"]
         assert isinstance(error["type"], str), where
         assert error.get("message") or all(error["messages"]), where
 
 
-def batter(account: Account, random: Random, shots: int = SHOTS, *, data: bool = False) -> set[int]:
-    """Send spoiled requests, and let happen what happens between them. Returns the statuses."""
-    spoiler = Spoiler(random, good(data=data))
+def batter(account: Account, random: Random, requests: int = REQUESTS, *, data: bool = False) -> set[int]:
+    """Send damaged requests while time passes. Returns the statuses."""
+    mutator = Mutator(random, good(data=data))
     statuses: set[int] = set()
-    for _ in range(shots):
-        shot = spoiler.shot()
-        response = fire(account, shot)
+    for _ in range(requests):
+        request = mutator.next_request()
+        response = fire(account, request)
         if response is not None:
-            judge(account, shot, response)
-            spoiler.learn(shot, response)
+            validate_response(account, request, response)
+            mutator.learn(request, response)
             statuses.add(response.status)
         if len(account.emulator.faults):  # else nothing that comes after would be heard of
             account.emulator.faults.clear()
         if random.random() < 0.05 and not data:
             account.pass_time(random.choice([0.5, 5.0, 300.0, 7200.0]))
         if random.random() < 0.05:
-            for request in account.emulator.take_webhooks():
-                account.emulator.settle_webhook(request.delivery_id, random.choice([None, 200, 204, 302, 500, 999]), "odd")
+            for webhook in account.emulator.take_webhooks():
+                account.emulator.settle_webhook(webhook.delivery_id, random.choice([None, 200, 204, 302, 500, 999]), "odd")
         if random.random() < 0.01:
             account.emulator.settle_webhook("no such delivery", 200)
     assert account.send("GET", "/system/v1/whoami").status == 200
@@ -109,7 +115,7 @@ def settled(**more: Any) -> EmulatorSettings:
 @pytest.mark.proof
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_requests(seed: int) -> None:
-    """Whatever is asked of an account where there is something of everything, there is an answer, below 500 and of the right form."""
+    """An account with objects of every kind responds to any request, below 500 and in the right form."""
     account = Account(settled())
     asset = tour.assets(account)
     tour.live_streams(account)
@@ -122,7 +128,7 @@ def test_requests(seed: int) -> None:
 
 @pytest.mark.proof
 def test_requests_of_the_data_api() -> None:
-    """The same for everything that is computed, where nothing changes meanwhile."""
+    """The same for the Data API, whose data do not change meanwhile."""
     statuses = batter(Account(settled()), Random("data"), 500, data=True)
 
     assert {200, 400, 404} <= statuses
@@ -130,7 +136,7 @@ def test_requests_of_the_data_api() -> None:
 
 @pytest.mark.proof
 def test_requests_without_memory() -> None:
-    """The same without memory."""
+    """The same without state."""
     statuses = batter(Account(settled(stub=True)), Random("stub"))
 
     assert {200, 400, 404} <= statuses
@@ -138,7 +144,7 @@ def test_requests_without_memory() -> None:
 
 @pytest.mark.proof
 def test_requests_with_a_file(tmp_path: Path) -> None:
-    """The same with a state file, which can be read again afterwards, and has everything that there was."""
+    """The same with a state file, which can be read afterwards and is complete."""
     account = Account(settled(state=tmp_path / "state"))
     tour.assets(account)
     batter(account, Random("file"), 800)
@@ -172,10 +178,10 @@ def test_state_files(tmp_path: Path) -> None:
                 content += b"\0"
             else:
                 content[at] = random.randrange(256)
-        spoiled = tmp_path / f"spoiled-{number}"
-        spoiled.write_bytes(bytes(content))
+        damaged = tmp_path / f"damaged-{number}"
+        damaged.write_bytes(bytes(content))
         try:
-            opened = Account(settled(state=spoiled))
+            opened = Account(settled(state=damaged))
         except StateFileError:
             refused += 1
         else:
@@ -186,7 +192,7 @@ def test_state_files(tmp_path: Path) -> None:
 
 
 def test_faults_files(tmp_path: Path) -> None:
-    """A faults file that makes no sense is a ValueError, whatever is in it."""
+    """A malformed faults file is a ValueError, whatever it contains."""
     random = Random("faults files")
     path = tmp_path / "faults.json"
     read = 0
@@ -235,7 +241,7 @@ ANSWERS = {
 
 @pytest.mark.asyncio
 async def test_endpoints() -> None:
-    """An endpoint that answers a webhook with anything at all is noted as answered or failed, and the next event is delivered."""
+    """Whatever an endpoint responds to a webhook, the attempt is recorded, and the next event is delivered."""
     answers = iter(ANSWERS.values())
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -252,10 +258,10 @@ async def test_endpoints() -> None:
     settings = EmulatorSettings(limits=None, webhooks=(hook,))
     emulator = Emulator(settings, on_delivery=lambda delivery: delivered.set() if delivery.attempts[-1].status == 204 else None)
     async with server, serve(emulator):
-        guest = Account(settings)
-        guest.emulator = emulator
+        account = Account(settings)
+        account.emulator = emulator
         for _ in ANSWERS:
-            guest.create_upload()
+            account.create_upload()
         async with asyncio.timeout(30):
             while len([entry for entry in emulator.deliveries if entry.attempts]) < len(ANSWERS):
                 await delivered.wait()
@@ -268,16 +274,16 @@ async def test_endpoints() -> None:
     assert all(attempt.status is not None or attempt.error for attempt in ended.values())
 
 
-# ---- what spoiled requests found, each in its smallest form
+# ---- what damaged requests found, each in its smallest form
 
 
 def test_placeholder_for_an_id() -> None:
-    """A path that holds the name of its parameter is one with a malformed id, not a failure."""
+    """A path with the name of a parameter instead of an id is a malformed id, not a failure."""
     assert Account().error("GET", "/video/v1/assets/{ASSET_ID}")[0] == 400
 
 
 def test_unknown_members_of_control_calls() -> None:
-    """A member that a control call does not know is passed over."""
+    """Unknown members of a control call are ignored."""
     account = Account()
     stream = account.data("POST", "/video/v1/live-streams", {})["id"]
 
@@ -285,7 +291,7 @@ def test_unknown_members_of_control_calls() -> None:
 
 
 def test_null_in_a_fault() -> None:
-    """A null in a fault stands for what is not there."""
+    """A null in a fault is the same as a missing member."""
     account = Account()
 
     assert account.send("POST", "/_emulator/webhooks/faults", {"copies": None, "lose": True}).status == 204
@@ -294,7 +300,7 @@ def test_null_in_a_fault() -> None:
 
 @pytest.mark.parametrize("length", [5.0, 1e308])
 def test_whole_numbers_with_a_point(length: float) -> None:
-    """A whole number is one, however it is written: the job is done."""
+    """A whole number may be written as a float."""
     account = Account()
     asset = account.ready_asset()
     parameters = {"asset_id": asset["id"], "title_length": length}

@@ -1,4 +1,4 @@
-"""The hosts besides the API: parameters of signed playback, licenses, counts; and who may ask for them."""
+"""The hosts besides the API: parameters of signed playback, licenses, viewer counts, and their tokens."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LENGTH = 42.0
 
 
 class MediaBackend(Account):
-    """An account with a signing key, and one film under each policy. Making the key is slow, so the tests share one studio."""
+    """An account with a signing key, which is slow to generate, and an asset with a playback id of each policy."""
 
     def __init__(self) -> None:
         probe = always(MediaInfo(duration=LENGTH, width=1280, height=720))
@@ -44,7 +44,7 @@ class MediaBackend(Account):
         return jwt.encode(said, self.key, algorithm="RS256", headers={"kid": self.kid})
 
     def see(self, path: str, aud: str | None = None, query: str = "", /, **claims: Any) -> Response:
-        """Look at *path* below the signed playback id with a token of these claims, or below the public one with a query."""
+        """GET *path* below the signed playback id with a token of these claims, or below the public one with a query."""
         if aud is None:
             return self.send("GET", f"/{self.ids['public']}{path}?{query}", authorization="")
         extra = f"&{query}" if query else ""
@@ -63,14 +63,14 @@ def png_size(response: Response) -> tuple[int, int]:
 
 
 def heights(response: Response) -> list[int]:
-    """The sizes in a playlist of sizes, in order."""
+    """The heights in a multivariant playlist, in order."""
     assert response.status == 200, response.body
     lines = response.body.decode().splitlines()
     return [int(line.split("RESOLUTION=")[1].split(",")[0].split("x")[1]) for line in lines if "RESOLUTION=" in line]
 
 
 def test_signed_thumbnail(backend: MediaBackend) -> None:
-    """A signed thumbnail has the size of its token, and what stands beside the token does not count."""
+    """A signed thumbnail has the size in its token; other query parameters are ignored."""
     assert png_size(backend.see("/thumbnail.png", "t", width=320)) == (320, 180)
     assert png_size(backend.see("/thumbnail.png", "t", "width=64&height=64&fit_mode=crop", width="320")) == (320, 180)
     assert png_size(backend.see("/thumbnail.png", "t", "width=64")) == (1280, 720)
@@ -92,7 +92,7 @@ def test_signed_thumbnail(backend: MediaBackend) -> None:
     ],
 )
 def test_thumbnail_sizes(backend: MediaBackend, query: str, size: tuple[int, int]) -> None:
-    """A thumbnail keeps the film's shape within what was asked for, or fills it when told how."""
+    """A thumbnail keeps the aspect ratio within the requested size, unless ``fit_mode`` says otherwise."""
     assert png_size(backend.see("/thumbnail.png", None, query)) == size
 
 
@@ -109,7 +109,7 @@ def test_thumbnail_sizes(backend: MediaBackend, query: str, size: tuple[int, int
     ],
 )
 def test_thumbnail_refused(backend: MediaBackend, query: str) -> None:
-    """What a thumbnail cannot be is a 400 that names the parameter."""
+    """An invalid parameter of a thumbnail is a 400 that names it."""
     response = backend.see("/thumbnail.png", None, query)
 
     assert response.status == 400
@@ -117,7 +117,7 @@ def test_thumbnail_refused(backend: MediaBackend, query: str) -> None:
 
 
 def test_signed_playlist(backend: MediaBackend) -> None:
-    """Resolutions, order and redundant streams of a signed playlist come from its token alone."""
+    """Resolutions, order and redundant streams of a signed playlist come from its token only."""
     assert heights(backend.see(".m3u8", "v")) == [480, 270, 360, 720]
     assert heights(backend.see(".m3u8", "v", max_resolution="480p", rendition_order="desc")) == [480, 360, 270]
     assert heights(backend.see(".m3u8", "v", "max_resolution=270p", min_resolution="480p")) == [720, 480]
@@ -160,7 +160,7 @@ def test_redundant_audio() -> None:
 
 
 def test_subtitles(backend: MediaBackend) -> None:
-    """Text tracks are in the playlist, the one of the token's language is shown unasked, and each can be fetched."""
+    """Text tracks are in the playlist, that of the token's language is the default, and each can be fetched."""
     lines = backend.see(".m3u8", "v", default_subtitles_lang="en-GB").body.decode().splitlines()
     tracks = [line for line in lines if line.startswith("#EXT-X-MEDIA:")]
     uri = tracks[0].split('URI="')[1].rstrip('"')
@@ -176,7 +176,7 @@ def test_subtitles(backend: MediaBackend) -> None:
 
 @pytest.mark.parametrize("where", ["token", "url"])
 def test_stretch(backend: MediaBackend, where: str) -> None:
-    """A stretch is cut at segments, so it holds what was asked for, and comes from the token or from the URL of a public id."""
+    """An instant clip is cut at segments around the requested period, which is in the token, or in the URL of a public id."""
     if where == "token":
         first = backend.see(".m3u8", "v", asset_start_time=12.5, asset_end_time="20")
     else:
@@ -192,7 +192,7 @@ def test_stretch(backend: MediaBackend, where: str) -> None:
 
 
 def test_recording() -> None:
-    """A recording's playlist says when it was filmed, unless told not to, and can be cut by the clock."""
+    """The playlist of a recording has the time of day, unless ``exclude_pdt`` is set, and can be cut by it."""
     account = Account()
     body = {"new_asset_settings": {"playback_policies": ["public"]}}
     stream = account.data("POST", "/video/v1/live-streams", body)
@@ -214,7 +214,7 @@ def test_recording() -> None:
 
 
 def test_signed_pictures(backend: MediaBackend) -> None:
-    """Animated images and storyboards take their parameters from the token too."""
+    """Animated images and storyboards take their parameters from the token, too."""
     gif = backend.see("/animated.gif", "g", "width=100", width=200, start=3, end=5, fps=10)
 
     assert struct.unpack("<HH", gif.body[6:10]) == (200, 112)
@@ -225,7 +225,7 @@ def test_signed_pictures(backend: MediaBackend) -> None:
 
 @pytest.mark.parametrize("system", ["widevine", "playready", "fairplay"])
 def test_license(backend: MediaBackend, system: str) -> None:
-    """A license is given for what a token of audience d opens, the same for the same question."""
+    """A token of audience d gives a license, the same one for the same request."""
     drm = backend.ids["drm"]
     target = f"/license/{system}/{drm}?token={backend.token('d', drm)}"
 
@@ -239,7 +239,7 @@ def test_license(backend: MediaBackend, system: str) -> None:
 
 
 def test_license_refused(backend: MediaBackend) -> None:
-    """Without a token it is a 400; for what is unknown, of another audience or not protected, a 403; pages of any origin may read that."""
+    """No token is a 400; an unknown id, another audience or an id without DRM is a 403. Pages of any origin may read the error."""
     drm, unknown = backend.ids["drm"], well_formed_id()
 
     def status(id: str, token: str) -> int:
@@ -261,7 +261,7 @@ def test_license_refused(backend: MediaBackend) -> None:
 
 
 def test_certificate(backend: MediaBackend) -> None:
-    """FairPlay's certificate is one that a library reads, and needs the same token."""
+    """FairPlay's certificate is valid X.509, and needs the same token."""
     drm = backend.ids["drm"]
 
     answer = backend.send("GET", f"/appcert/fairplay/{drm}?token={backend.token('d', drm)}", authorization="")
@@ -279,7 +279,7 @@ def count(backend: MediaBackend, audience: str, subject: str) -> dict[str, Any]:
 
 
 def test_counts(backend: MediaBackend) -> None:
-    """Counts of an asset, by any of its names, are those that monitoring has of it; nobody watches what is not there."""
+    """Counts of an asset, by any of its ids, are those of monitoring; an unknown id has no viewers."""
     title = f"Asset {backend.film['id'][:6]}"
     names = {
         "video_id": backend.film["id"],
@@ -302,7 +302,7 @@ def test_counts(backend: MediaBackend) -> None:
 
 
 def test_counts_refused(backend: MediaBackend) -> None:
-    """Counts need a token of theirs, signed by a key of the account."""
+    """Counts need a token of their audience, signed by a key of the account."""
     assert backend.send("GET", "/counts").status == 403
     assert backend.send("GET", f"/counts?token={backend.token('v')}").status == 403
     assert backend.send("GET", f"/counts?token={backend.token('asset_id', exp=1)}").status == 403

@@ -8,27 +8,27 @@ import pytest
 
 from mux_async.emulator import Request
 from tests.emulator.harness import START, Json
-from tests.emulator.judging import Judged
+from tests.emulator.validating import ValidatingAccount
 
 PATH = "/video/v1/live-streams"
 ASSET = {"playback_policies": ["public"]}
 
 
-def stream(account: Judged, **members: Any) -> Json:
+def stream(account: ValidatingAccount, **members: Any) -> Json:
     return dict(account.data("POST", PATH, {"playback_policies": ["public"], "new_asset_settings": ASSET, **members}))
 
 
-def state(account: Judged, made: Json) -> Json:
+def state(account: ValidatingAccount, made: Json) -> Json:
     return dict(account.data("GET", f"{PATH}/{made['id']}"))
 
 
-def playlist(account: Judged, made: Json) -> int:
+def playlist(account: ValidatingAccount, made: Json) -> int:
     return account.emulator.handle(Request("GET", f"/{made['playback_ids'][0]['id']}.m3u8")).status
 
 
 def test_whole_life() -> None:
     """Created, connected, recording, active, ready for viewers, dropped out, idle, complete: as documented, with the states between."""
-    account = Judged()
+    account = ValidatingAccount()
     made = stream(account)
     assert playlist(account, made) == 412
 
@@ -90,7 +90,7 @@ def test_whole_life() -> None:
 
 def test_connected_and_recording_in_events() -> None:
     """Events say whether an encoder is connected and being recorded."""
-    account = Judged()
+    account = ValidatingAccount()
     made = stream(account)
     account.emulator.live.connect(made["stream_key"])
     account.pass_time(2.0)
@@ -106,7 +106,7 @@ def test_connected_and_recording_in_events() -> None:
 
 def test_early_drop() -> None:
     """What was planned for a connection does not happen once it is over: a stream that drops out early never becomes active."""
-    account = Judged()
+    account = ValidatingAccount()
     made = stream(account)
     account.emulator.live.connect(made["id"])
     account.pass_time(1.5)
@@ -129,7 +129,7 @@ def test_early_drop() -> None:
 
 def test_reconnect() -> None:
     """A reconnection within the window goes on with the same asset, in a new recording session; the window begins anew each time."""
-    account = Judged()
+    account = ValidatingAccount()
     made = stream(account, reconnect_window=30, use_slate_for_standard_latency=True)
     live = account.emulator.live
     live.connect(made["id"])
@@ -164,7 +164,7 @@ def test_reconnect() -> None:
 
 def test_ready_counts_what_was_stored() -> None:
     """After an early reconnection the asset is ready as soon as ten seconds are stored in all."""
-    account = Judged()
+    account = ValidatingAccount()
     made = stream(account)
     account.emulator.live.connect(made["id"])
     account.pass_time(5.0)  # 4 s of them recorded
@@ -180,7 +180,7 @@ def test_ready_counts_what_was_stored() -> None:
 
 def test_next_connection() -> None:
     """A connection after the window makes a new asset; the newest is the last of the recent ones."""
-    account = Judged()
+    account = ValidatingAccount()
     made = stream(account, latency_mode="low")
     for _ in range(2):
         account.emulator.live.connect(made["id"], protocol="srt")
@@ -197,7 +197,7 @@ def test_next_connection() -> None:
 
 def test_complete() -> None:
     """Completing ends the recording at once and lets the encoder stay a minute; on an idle stream it does nothing."""
-    account = Judged()
+    account = ValidatingAccount()
     made = stream(account)
     signal = f"{PATH}/{made['id']}/complete"
     assert account.ok("PUT", signal) == {"data": {}}
@@ -219,7 +219,7 @@ def test_complete() -> None:
 
 def test_complete_within_the_window() -> None:
     """Completing a stream whose encoder dropped out ends its window."""
-    account = Judged()
+    account = ValidatingAccount()
     made = stream(account)
     account.emulator.live.connect(made["id"])
     account.pass_time(30.0)
@@ -233,7 +233,7 @@ def test_complete_within_the_window() -> None:
 
 def test_disable() -> None:
     """Disabling cuts the encoder off, ends the recording and refuses connections, until the stream is enabled."""
-    account = Judged()
+    account = ValidatingAccount()
     made = stream(account)
     account.emulator.live.connect(made["id"])
     account.pass_time(30.0)
@@ -260,7 +260,7 @@ def test_disable() -> None:
 
 def test_delete() -> None:
     """Deleting a live stream ends its recording and keeps the asset."""
-    account = Judged()
+    account = ValidatingAccount()
     made = stream(account)
     account.emulator.live.connect(made["id"])
     account.pass_time(30.0)
@@ -278,7 +278,7 @@ def test_delete() -> None:
 
 def test_too_long() -> None:
     """A connection is cut when it lasts as long as it may, and leaves no window; on a time scale that comes so many times sooner."""
-    account = Judged(time_scale=10.0)
+    account = ValidatingAccount(time_scale=10.0)
     made = stream(account, max_continuous_duration=600)
     account.emulator.live.connect(made["id"])
 
@@ -291,7 +291,7 @@ def test_too_long() -> None:
 
 def test_silence() -> None:
     """An encoder that sends nothing is disconnected after five minutes, and leaves an asset without media."""
-    account = Judged()
+    account = ValidatingAccount()
     made = stream(account)
     account.emulator.live.connect(made["id"], silent=True)
 
@@ -308,7 +308,7 @@ def test_silence() -> None:
 
 def test_test_stream() -> None:
     """A test stream is disabled after five minutes, and its asset is gone after a day."""
-    account = Judged()
+    account = ValidatingAccount()
     made = stream(account, test=True)
     account.emulator.live.connect(made["id"])
 
@@ -325,7 +325,7 @@ def test_test_stream() -> None:
 
 def test_simulcast() -> None:
     """Targets start with the connection, broadcast when the stream is active, may fail, and are idle with it; they cannot change then."""
-    account = Judged()
+    account = ValidatingAccount()
     made = stream(account, simulcast_targets=[{"url": "rtmp://a.example/app"}, {"url": "rtmp://b.example/app"}])
     targets = f"{PATH}/{made['id']}/simulcast-targets"
     first, second = made["simulcast_targets"]
@@ -359,7 +359,7 @@ def test_simulcast() -> None:
 
 def test_subtitles_and_downloads() -> None:
     """Live captions become tracks when the asset is ready, and better ones after the end; so do the files that were asked for."""
-    account = Judged()
+    account = ValidatingAccount()
     made = stream(
         account,
         generated_subtitles=[{"language_code": "en"}],
@@ -382,7 +382,7 @@ def test_subtitles_and_downloads() -> None:
 
 def test_audio_only() -> None:
     """A stream of sound makes an asset of sound."""
-    account = Judged()
+    account = ValidatingAccount()
     made = stream(account, audio_only=True)
     account.emulator.live.connect(made["id"])
     account.pass_time(20.0)
@@ -394,7 +394,7 @@ def test_audio_only() -> None:
 
 def test_slate_warning() -> None:
     """A slate image that cannot be fetched is warned of."""
-    account = Judged()
+    account = ValidatingAccount()
     made = stream(account, reconnect_slate_url="https://nowhere.invalid/slate.png", passthrough="p")
     account.emulator.live.connect(made["id"])
 
@@ -403,7 +403,7 @@ def test_slate_warning() -> None:
 
 def test_asset_deleted_while_live() -> None:
     """The stream survives its asset's deletion."""
-    account = Judged()
+    account = ValidatingAccount()
     made = stream(account)
     account.emulator.live.connect(made["id"])
     account.pass_time(20.0)
@@ -418,7 +418,7 @@ def test_asset_deleted_while_live() -> None:
 
 def test_changes_say_so() -> None:
     """A change, another key and other subtitles each are an update; latency cannot change while the stream is active."""
-    account = Judged()
+    account = ValidatingAccount()
     made = stream(account)
     one = f"{PATH}/{made['id']}"
     account.data("PATCH", one, {"passthrough": "new"})
@@ -435,7 +435,7 @@ def test_changes_say_so() -> None:
 
 def test_control_calls() -> None:
     """Encoders are played by control calls as well, by id or stream key; what cannot be is a 404, 400 or 412."""
-    account = Judged()
+    account = ValidatingAccount()
     made = stream(account, simulcast_targets=[{"url": "rtmp://a.example/app"}])
     base = f"/_emulator/live-streams/{made['id']}"
 
@@ -454,7 +454,7 @@ def test_control_calls() -> None:
 
 def test_instant() -> None:
     """With ``instant`` a connected stream is active at once, and its recording counts though no time passed."""
-    account = Judged(instant=True)
+    account = ValidatingAccount(instant=True)
     made = stream(account, reconnect_window=0)
     account.emulator.live.connect(made["id"])
     active = state(account, made)["status"]

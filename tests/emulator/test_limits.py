@@ -31,7 +31,7 @@ def _most_within(times: list[float], window: float) -> int:
 
 @given(_gaps, st.sampled_from([1.0, 5.0]), st.integers(1, 10))
 def test_token_bucket_bound(gaps: list[float], rate: float, capacity: int) -> None:
-    """In no window does a token bucket let more through than its capacity and what was refilled meanwhile."""
+    """In any window, a token bucket allows at most its capacity and the tokens that are added meanwhile."""
     passed = _passed(TokenBucket(rate, capacity), gaps)
 
     for window in (0.5, 1.0, 7.0):
@@ -40,7 +40,7 @@ def test_token_bucket_bound(gaps: list[float], rate: float, capacity: int) -> No
 
 @given(_gaps, st.sampled_from([1.0, 5.0]), st.integers(1, 10))
 def test_sliding_window_bound(gaps: list[float], rate: float, capacity: int) -> None:
-    """In no window of its length does a sliding window let more through than its capacity."""
+    """In any window of its length, a sliding window allows at most its capacity."""
     passed = _passed(SlidingWindow(rate, capacity), gaps)
 
     assert _most_within(passed, capacity / rate - 1e-6) <= capacity
@@ -48,7 +48,7 @@ def test_sliding_window_bound(gaps: list[float], rate: float, capacity: int) -> 
 
 @given(_gaps, st.sampled_from([1.0, 5.0]), st.integers(1, 10))
 def test_fixed_window_bound(gaps: list[float], rate: float, capacity: int) -> None:
-    """In no window of its length does a fixed window let more than twice its capacity through: the edge is its weakness."""
+    """In any window of its length, a fixed window allows at most twice its capacity: a burst on each side of an edge."""
     passed = _passed(FixedWindow(rate, capacity), gaps)
 
     assert _most_within(passed, capacity / rate - 1e-6) <= 2 * capacity
@@ -58,7 +58,7 @@ def test_fixed_window_bound(gaps: list[float], rate: float, capacity: int) -> No
 
 @pytest.mark.parametrize("counter", [TokenBucket(1, 5), FixedWindow(1, 5), SlidingWindow(1, 5)])
 def test_waiting_as_told(counter: Counter) -> None:
-    """Whoever waits as long as a refusal says gets through, however often."""
+    """After the wait that a refusal states, the request is allowed, every time."""
     now = 0.0
     for _ in range(50):
         verdict = counter.take(now)
@@ -70,7 +70,7 @@ def test_waiting_as_told(counter: Counter) -> None:
 
 @pytest.mark.parametrize("counter", [TokenBucket(1, 2), FixedWindow(1, 2), SlidingWindow(1, 2)])
 def test_clock_going_back(counter: Counter) -> None:
-    """A clock that goes back gives nothing away."""
+    """A clock that goes back does not allow more requests."""
     assert counter.take(10.0).allowed
     assert counter.take(10.0).allowed
     assert not counter.take(10.0).allowed
@@ -81,7 +81,7 @@ def test_clock_going_back(counter: Counter) -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_each_bucket(model: LimitModel) -> None:
-    """Every model lets a full bucket's capacity through, then refuses, and the buckets do not touch each other."""
+    """Every model allows a full bucket's capacity, then refuses; the buckets are independent."""
     account = Account(EmulatorSettings(limits=RateRules(model=model, burst=2.0)))
     account.pass_time(1.0)  # to the middle of a fixed window: capacity 2 at rate 1 makes windows of 2 s
 
@@ -111,7 +111,7 @@ def test_recorded_body() -> None:
 
 
 def test_other_shape_and_headers() -> None:
-    """On request a 429 has the usual error shape, says when to come back, and answers count down."""
+    """If the settings say so, a 429 has the usual form of errors and a Retry-After header, and responses count down."""
     account = Account(EmulatorSettings(limits=RateRules(burst=2.0, body="error", retry_after=True, headers=True)))
 
     answers = [account.send("POST", "/video/v1/uploads", {}) for _ in range(3)]
@@ -145,7 +145,7 @@ def test_scope(scope: Any, statuses: dict[str, int]) -> None:
 
 
 def test_uncounted() -> None:
-    """Upload bytes, playback, wrong tokens and the emulator's own paths cost nothing."""
+    """Upload bytes, playback, wrong tokens and control calls are not counted."""
     account = Account(EmulatorSettings(limits=RateRules(burst=1.0)))
     upload = account.create_upload()
     for _ in range(9):

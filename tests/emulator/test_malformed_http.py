@@ -1,6 +1,6 @@
-"""What is no HTTP, or half of it, at the emulator's socket: it is refused or dropped, nothing fails, and the next client is served.
+"""Malformed and incomplete HTTP at the emulator's socket: it is refused or dropped, nothing fails, and the next client is served.
 
-Sent are the cases that parsers are known to stumble over, each by name, and bytes of good requests that a seed spoils. The requests behind
+Sent are the cases that parsers are known to stumble over, each by name, and bytes of good requests with random damage. The requests behind
 a good head are `test_fuzz`'s.
 """
 
@@ -26,7 +26,7 @@ GET = b"GET /video/v1/assets HTTP/1.1\r\n" + HEAD + b"\r\n"
 POST = b"POST /video/v1/assets HTTP/1.1\r\n" + HEAD + b"Content-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
 CHUNKED = b"POST /video/v1/assets HTTP/1.1\r\n" + HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 WAIT = 20.0
-"""Seconds that an answer may take on a busy machine; none takes them, or something hangs."""
+"""Seconds that a response may take on a busy machine; a longer one counts as a hang."""
 QUIET = 0.05
 """Seconds without a byte after which our half is closed. On a slow machine less is heard of what is answered; nothing fails of it."""
 
@@ -83,14 +83,14 @@ CASES = {
 
 
 class Served:
-    """A server, and connections to it."""
+    """A server, and clients of it."""
 
     def __init__(self, origin: str) -> None:
         parts = urlsplit(origin)
         self._address = parts.hostname or "", parts.port or 0
 
     async def send(self, content: bytes, *, pieces: int = 1, answers: int | None = None) -> bytes:
-        """Send bytes, and return what comes back.
+        """Send bytes, and return the response.
 
         Until there are so many answers; or until it has been quiet for a moment, and then, with our half of the connection closed, until
         the server closes its own.
@@ -119,13 +119,13 @@ class Served:
         return bytes(received)
 
     async def is_well(self) -> bool:
-        """Whether an ordinary client is served."""
+        """Whether a normal request gets a response."""
         return statuses(await self.send(GET, answers=1)) == [200]
 
 
 @asynccontextmanager
 async def serving(caplog: pytest.LogCaptureFixture) -> AsyncGenerator[Served]:
-    """Serve an emulator, and see afterwards that nothing was logged as a failure."""
+    """Serve an emulator, and check afterwards that no failure was logged."""
     with caplog.at_level(logging.WARNING):
         async with serve(Emulator(EmulatorSettings(limits=None))) as origin:
             yield Served(origin)
@@ -133,11 +133,11 @@ async def serving(caplog: pytest.LogCaptureFixture) -> AsyncGenerator[Served]:
 
 
 def statuses(answers: bytes | bytearray) -> list[int]:
-    """The statuses of pipelined answers. No body looks like a head: those that quote a request have a version and no status behind it."""
+    """The statuses of pipelined responses. No body looks like a status line."""
     return [int(status) for status in re.findall(rb"HTTP/1\.[01] (\d{3}) ", answers)]
 
 
-async def judged(server: Served, cases: Iterable[tuple[str, bytes, int]]) -> set[int]:
+async def statuses_of(server: Served, cases: Iterable[tuple[str, bytes, int]]) -> set[int]:
     """Send each case (its name, the bytes, in how many pieces), many at a time, and see that none of them makes anything fail.
 
     Returns:
@@ -159,9 +159,9 @@ async def judged(server: Served, cases: Iterable[tuple[str, bytes, int]]) -> set
 
 @pytest.mark.asyncio
 async def test_known_cases(caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever is wrong with a request, whole or in pieces, it gets a 4xx, a success or nothing, and the next client is served."""
+    """A malformed request, whole or in pieces, gets a 4xx, a success or no response, and the next client is served."""
     async with serving(caplog) as server:
-        seen = await judged(server, ((name, content, pieces) for name, content in CASES.items() for pieces in (1, 7)))
+        seen = await statuses_of(server, ((name, content, pieces) for name, content in CASES.items() for pieces in (1, 7)))
 
     assert {200, 201, 400} <= seen
 
@@ -189,8 +189,8 @@ async def test_clients_that_stay(caplog: pytest.LogCaptureFixture) -> None:
         assert await server.is_well()
 
 
-def spoiled(random: Random) -> bytes:
-    """A good request, or one of the cases, with a few bytes changed, doubled, left out or put in, and a good one after it."""
+def damaged(random: Random) -> bytes:
+    """A good request or one of the cases, with a few bytes changed, repeated, removed or inserted, followed by a good request."""
     whole = random.choice([GET, POST, CHUNKED + b"35\r\n" + BODY + b"\r\n0\r\n\r\n", *CASES.values()])
     content = bytearray(whole[:5000] + GET)
     for _ in range(random.randrange(1, 6)):
@@ -208,12 +208,12 @@ def spoiled(random: Random) -> bytes:
 
 
 @pytest.mark.asyncio
-async def test_spoiled(caplog: pytest.LogCaptureFixture) -> None:
+async def test_damaged(caplog: pytest.LogCaptureFixture) -> None:
     """Randomly damaged requests cause no failure of the server."""
     random = Random("malformed")  # the same in every run
     async with serving(caplog) as server:
-        seen = await judged(
-            server, ((f"number {number}", spoiled(random), random.choice([1, 1, 2, 5])) for number in range(examples(1000)))
+        seen = await statuses_of(
+            server, ((f"number {number}", damaged(random), random.choice([1, 1, 2, 5])) for number in range(examples(1000)))
         )
 
     assert {200, 400, 401, 404} <= seen

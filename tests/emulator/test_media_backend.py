@@ -1,4 +1,4 @@
-"""The emulator with a media backend: a fake one, whose work finishes when the test lets it."""
+"""The emulator with a fake media backend, whose jobs finish when the test says so."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_playlist(stage: Stage) -> None:
 
 
 def test_thumbnail(stage: Stage) -> None:
-    """A thumbnail is of the time that was asked for, else of the asset's, else of the middle."""
+    """A thumbnail is of the requested time, or of the asset's thumbnail time, or of the middle."""
     asset = stage.ready()
     for order in (Still("jpg", 2.0, 640, 360), Still("jpg", 3.0, 640, 360), Still("jpg", 5.0, 640, 360)):
         stage.backend.made[order] = future = Future[Path]()
@@ -153,7 +153,7 @@ def fail(future: Future[Path]) -> None:
 
 
 def test_rendition(stage: Stage) -> None:
-    """A static rendition is ready when its file is, and has that file's size; one that cannot be made is errored."""
+    """A static rendition is ready when its file is, and has its size; if the file cannot be made, it is errored."""
     asset = stage.ready(static_renditions=[{"resolution": "highest"}, {"resolution": "audio-only"}])
 
     def states() -> list[str]:
@@ -176,7 +176,7 @@ def lose(future: Future[Path]) -> None:
 
 @pytest.mark.parametrize("end", [fail, lose])
 def test_stand_ins(stage: Stage, end: Callable[[Future[Path]], None], caplog: pytest.LogCaptureFixture) -> None:
-    """A picture that could not be made, or is gone, is a plain one, and a log says so."""
+    """If an image cannot be made or is missing, the response is a placeholder, and a warning is logged."""
     asset = stage.ready()
     stage.backend.made[Still("png", 3.0, 32, 18)] = future = Future[Path]()
     end(future)
@@ -223,7 +223,7 @@ def test_deleted(stage: Stage) -> None:
     ],
 )
 def test_ranges(tmp_path: Path, asked: str | None, expected: tuple[int, int, int, str | None]) -> None:
-    """One range of bytes is given as it was asked for; what is no such range is ignored (RFC 9110, section 14.2)."""
+    """A single range of bytes is served; anything else in the header is ignored (RFC 9110, section 14.2)."""
     headers = {} if asked is None else {"Range": asked}
     answer = file_response(Request("GET", "/", headers), tmp_path, 10, 80, "video/mp4")
 
@@ -233,7 +233,7 @@ def test_ranges(tmp_path: Path, asked: str | None, expected: tuple[int, int, int
 
 @pytest.mark.parametrize("asked", ["bytes=80-", "bytes=80-90", "bytes=-0"])
 def test_no_range(tmp_path: Path, asked: str) -> None:
-    """A range with nothing in it is a 416."""
+    """An empty range is a 416."""
     with pytest.raises(ApiError) as caught:
         file_response(Request("GET", "/", {"Range": asked}), tmp_path, 10, 80, "video/mp4")
 

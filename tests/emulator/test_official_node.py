@@ -1,4 +1,4 @@
-"""The official Node client, ``@mux/mux-node``, as its users have it: it cannot tell the emulator from Mux."""
+"""The official Node client, ``@mux/mux-node``, unchanged: it works with the emulator as with Mux."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.request import ProxyHandler, build_opener
 import pytest
 
 from tests.emulator import official
-from tests.emulator.judging import operation_id
+from tests.emulator.validating import operation_id
 from tests.generated import spec
 
 pytestmark = pytest.mark.proof
@@ -42,12 +42,12 @@ def called(origin: str) -> set[str]:
 
 @pytest.mark.parametrize("part", [part for part in PARTS if part != "data"])
 def test_life(origin: str, part: str) -> None:
-    """Whole lives of objects, looked at with the client's own code: its pages, its errors, its signer, its webhook verification."""
+    """Whole life cycles of objects, with the client's own paging, errors, signer and webhook verification."""
     run(origin, part)
 
 
 def test_data(origin: str) -> None:
-    """Every endpoint of Mux Data that the client has answers it, and numbers agree."""
+    """Every endpoint of Mux Data that the client has responds, and numbers agree."""
     run(origin, "data")
 
     wanted = {operation.id for operation in spec.operations() if operation.path.startswith("/data/v1/")}

@@ -1,4 +1,4 @@
-"""The official Python client, ``mux_python``, as its users have it: it cannot tell the emulator from Mux."""
+"""The official Python client, ``mux_python``, unchanged: it works with the emulator as with Mux."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Client:
 
 
 def eventually(look: Callable[[], Any], *, within: float = 20.0) -> Any:
-    """Look until there is something to see, as a user of the client would: it does not wait itself."""
+    """Poll until the result is true, because the client has no waits."""
     end = time.monotonic() + within
     while not (found := look()):
         assert time.monotonic() < end, "nothing to be seen"
@@ -78,7 +78,7 @@ def client() -> Generator[Client, None, None]:
 
 
 def test_assets(client: Client) -> None:
-    """The life of an asset: created, ready, changed, given tracks, renditions and a master, played, deleted."""
+    """The life cycle of an asset: created, ready, changed, with tracks, renditions and a master, played, deleted."""
     api, of = client.AssetsApi, client.module
     settings = of.InputSettings(url=FILM)
     request = of.CreateAssetRequest(inputs=[settings], playback_policies=[of.PlaybackPolicy.PUBLIC], mp4_support="none")
@@ -135,7 +135,7 @@ def test_uploads(client: Client, tmp_path: Path) -> None:
 
 
 def test_live_streams(client: Client) -> None:
-    """A live stream from its making to its recording, and all that can be changed about it."""
+    """A live stream from creation to its recording, and all its changes."""
     api, of = client.LiveStreamsApi, client.module
     request = of.CreateLiveStreamRequest(
         playback_policies=["public"], new_asset_settings=of.CreateAssetRequest(inputs=[], playback_policies=["public"])
@@ -175,7 +175,7 @@ def test_live_streams(client: Client) -> None:
 
 
 def test_keys(client: Client) -> None:
-    """Signing keys, by both generations of their path."""
+    """Signing keys, by both of their paths."""
     api = client.SigningKeysApi
     key = api.create_signing_key().data
     assert key.private_key

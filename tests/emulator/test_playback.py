@@ -1,4 +1,4 @@
-"""Signing keys, and what the stream and image hosts answer."""
+"""Signing keys, and the responses of the stream and image hosts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _key(account: Account) -> tuple[str, Any]:
 
 @pytest.mark.parametrize("prefix", ["/system/v1/signing-keys", "/video/v1/signing-keys"])
 def test_signing_keys(prefix: str) -> None:
-    """A new key shows its private half once, as PKCS#1 PEM in base64; both generations of the path see the same keys."""
+    """The private key is in the response of the POST only, as PKCS#1 PEM in base64; both paths list the same keys."""
     account = Account()
     response = account.send("POST", prefix)
     made = response.json()["data"]
@@ -42,7 +42,7 @@ def test_signing_keys(prefix: str) -> None:
 
 
 def test_without_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the extra, making a key is a 501 that says what to install."""
+    """Without the extra, to create a key is a 501 that says what to install."""
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives", None)
 
     status, kind, messages = Account().error("POST", "/system/v1/signing-keys")
@@ -52,7 +52,7 @@ def test_without_library(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_playlists() -> None:
-    """A ready public asset has a playlist of sizes, whose playlists have segments that are there, without any token."""
+    """A ready public asset has a multivariant playlist, media playlists and segments, without a token."""
     account = Account()
     asset = account.ready_asset(playback_policies=["public"])
     playback_id = asset["playback_ids"][0]["id"]
@@ -76,7 +76,7 @@ def test_playlists() -> None:
 
 
 def test_statuses() -> None:
-    """Malformed ids are 400, unknown ones 404, what is not ready 412, signed without a token 403, live but idle 412."""
+    """Malformed ids are a 400, unknown ones a 404, assets that are not ready and idle streams a 412, signed ids without token a 403."""
     account = Account()
     fresh = account.create_asset(playback_policies=["public"])["playback_ids"][0]["id"]
     live = account.data("POST", "/video/v1/live-streams", {"playback_policies": ["public"]})["playback_ids"][0]["id"]
@@ -94,7 +94,7 @@ def test_statuses() -> None:
 
 @attrs.frozen
 class Signed:
-    """An account with a signed playback id, and a key of it. To generate a key takes longer than everything else here."""
+    """An account with a signed playback id and a signing key, which is slow to generate."""
 
     account: Account
     playback_id: str
@@ -111,7 +111,7 @@ def signed() -> Signed:
 
 @pytest.mark.parametrize("where", ["header", "payload"])
 def test_token(signed: Signed, where: str) -> None:
-    """A token opens a signed playback id, with the key's id in the header or the payload, and is passed on to what follows."""
+    """A token gives access to a signed playback id, with the key's id in header or payload, and is in the URLs of the playlist."""
     account, playback_id, kid, key = signed.account, signed.playback_id, signed.kid, signed.key
     claims = {"sub": playback_id, "aud": "v", "exp": int(START) + 60}
     headers = {"kid": kid} if where == "header" else {}
@@ -129,7 +129,7 @@ def test_token(signed: Signed, where: str) -> None:
     "change", [{"sub": "other"}, {"aud": "t"}, {"exp": int(START) - 1}, {"exp": None}, {"aud": None}, {"exp": "soon"}]
 )
 def test_bad_token(signed: Signed, change: dict[str, Any]) -> None:
-    """A token for something else, for another use, or out of date opens nothing."""
+    """A token for another id or audience, or an expired one, is a 403."""
     account, playback_id, kid, key = signed.account, signed.playback_id, signed.kid, signed.key
     claims = {"sub": playback_id, "aud": "v", "exp": int(START) + 60, **change}
     payload = {name: value for name, value in claims.items() if value is not None}
@@ -144,7 +144,7 @@ def test_bad_token(signed: Signed, change: dict[str, Any]) -> None:
 
 
 def test_key_deleted() -> None:
-    """Tokens die with their key."""
+    """After its key is deleted, a token is invalid."""
     account = Account()
     playback_id = account.ready_asset(playback_policies=["signed"])["playback_ids"][0]["id"]
     kid, key = _key(account)
@@ -156,7 +156,7 @@ def test_key_deleted() -> None:
 
 
 def test_thumbnails() -> None:
-    """A thumbnail is a picture of its format; a PNG has the size that was asked for."""
+    """A thumbnail has the format of its extension; a PNG has the requested size."""
     account = Account()
     playback_id = account.ready_asset(playback_policies=["public"])["playback_ids"][0]["id"]
 

@@ -9,7 +9,7 @@ import pytest
 
 from mux_async.emulator import MediaInfo, Request
 from tests.emulator.harness import Json, always, target_of, well_formed_id
-from tests.emulator.judging import Judged
+from tests.emulator.validating import ValidatingAccount
 
 JOBS = "/robots/v0/jobs"
 DIRECTIVES = "/robots/v0/directives"
@@ -33,7 +33,7 @@ WORKFLOWS: dict[str, Json] = {
 """Parameters of each, besides those that name asset and track."""
 
 
-def captioned(account: Judged, **members: Any) -> tuple[Json, Json]:
+def captioned(account: ValidatingAccount, **members: Any) -> tuple[Json, Json]:
     """A ready asset, and its text track."""
     inputs = [{"url": "https://example.com/a.mp4"}, {"url": "https://example.com/a.vtt", "type": "text", "language_code": "en"}]
     asset = account.data("POST", "/video/v1/assets", {"inputs": inputs, **members})
@@ -42,7 +42,7 @@ def captioned(account: Judged, **members: Any) -> tuple[Json, Json]:
     return ready, next(track for track in ready["tracks"] if track["type"] == "text")
 
 
-def start(account: Judged, workflow: str, **more: Any) -> Json:
+def start(account: ValidatingAccount, workflow: str, **more: Any) -> Json:
     """Begin a job of the workflow on an asset of its own."""
     asset, track = captioned(account, playback_policies=["public"], meta={"title": "Film"})
     parameters = {"asset_id": asset["id"], **WORKFLOWS[workflow], **more}
@@ -53,20 +53,20 @@ def start(account: Judged, workflow: str, **more: Any) -> Json:
     return dict(response.json()["data"])
 
 
-def finish(account: Judged, job: Json) -> Json:
+def finish(account: ValidatingAccount, job: Json) -> Json:
     """Let the job's time pass, and return it."""
     account.pass_time(1.0)
     return dict(account.data("GET", f"{JOBS}/{job['workflow']}/{job['id']}"))
 
 
-def titles(account: Judged) -> list[str]:
+def titles(account: ValidatingAccount) -> list[str]:
     return [event.type.rpartition(".")[2] for event in account.events if event.type.startswith("robots.job.")]
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS)
 def test_life(workflow: str) -> None:
     """A job of every workflow is pending, processing, completed, on the clock, with outputs and events as described."""
-    account = Judged()
+    account = ValidatingAccount()
     job = start(account, workflow)
     account.pass_time(0.5)
     processing = account.data("GET", f"{JOBS}/{workflow}/{job['id']}")
@@ -87,14 +87,14 @@ def test_life(workflow: str) -> None:
 
 def test_same_every_time() -> None:
     """The same asset gives the same findings."""
-    assert [finish(account, start(account, "moderate"))["outputs"] for account in (Judged(), Judged())] == [
-        finish(account, start(account, "moderate"))["outputs"] for account in (Judged(), Judged())
-    ]
+    assert [
+        finish(account, start(account, "moderate"))["outputs"] for account in (ValidatingAccount(), ValidatingAccount())
+    ] == [finish(account, start(account, "moderate"))["outputs"] for account in (ValidatingAccount(), ValidatingAccount())]
 
 
 def test_counts_and_bounds() -> None:
     """There are as many findings as were asked for, within the scope that was asked for."""
-    account = Judged(probe=always(MediaInfo(duration=100.0)))
+    account = ValidatingAccount(probe=always(MediaInfo(duration=100.0)))
     scope = {"output_steering": {"scope": {"start_time": 20.0, "end_time": 60.0}}}
     moments = finish(account, start(account, "find-key-moments"))["outputs"]["moments"]
     scenes = finish(account, start(account, "find-scenes", **scope))["outputs"]["scenes"]
@@ -115,7 +115,7 @@ def test_counts_and_bounds() -> None:
 
 def test_effects() -> None:
     """Jobs change their asset where they are told to: tracks, title, thumbnail, playback ids."""
-    account = Judged()
+    account = ValidatingAccount()
     jobs = {workflow: finish(account, start(account, workflow)) for workflow in WORKFLOWS}
 
     def asset(workflow: str) -> Json:
@@ -145,7 +145,7 @@ def test_effects() -> None:
 
 def test_temporary_files() -> None:
     """What is not uploaded to Mux can be downloaded for a while."""
-    account = Judged()
+    account = ValidatingAccount()
     captions = finish(account, start(account, "translate-captions", upload_to_mux=False))["outputs"]["temporary_vtt_url"]
     edited = finish(account, start(account, "edit-captions", upload_to_mux=False))["outputs"]["temporary_vtt_url"]
     audio = finish(account, start(account, "translate-audio", upload_to_mux=False))["outputs"]["temporary_audio_url"]
@@ -168,7 +168,7 @@ def test_temporary_files() -> None:
 
 def test_duplicate() -> None:
     """A second job of the same workflow, asset and parameters is a 409 while the first is under way, and none after."""
-    account = Judged()
+    account = ValidatingAccount()
     job = start(account, "summarize")
     body = {"parameters": job["parameters"]}
     refused = account.send("POST", f"{JOBS}/summarize", body)
@@ -183,7 +183,7 @@ def test_duplicate() -> None:
 
 def test_refused() -> None:
     """A job needs an asset that is there and ready, a text track where it works on one, and parameters that fit."""
-    account = Judged()
+    account = ValidatingAccount()
     asset, track = captioned(account)
     sound = next(entry for entry in asset["tracks"] if entry["type"] == "audio")
 
@@ -206,13 +206,13 @@ def test_refused() -> None:
 
 def test_errored() -> None:
     """A job whose asset or track went away, or that wants sound of a silent film, is errored and says why."""
-    account = Judged()
+    account = ValidatingAccount()
     gone = start(account, "summarize")
     account.send("DELETE", f"/video/v1/assets/{gone['parameters']['asset_id']}")
     lost = start(account, "translate-captions")
     account.send("DELETE", f"/video/v1/assets/{lost['parameters']['asset_id']}/tracks/{lost['parameters']['track_id']}")
-    silent = Judged(probe=always(MediaInfo(duration=5.0, channels=0)))
-    song = Judged(probe=always(MediaInfo(duration=5.0, width=0, height=0)))
+    silent = ValidatingAccount(probe=always(MediaInfo(duration=5.0, channels=0)))
+    song = ValidatingAccount(probe=always(MediaInfo(duration=5.0, width=0, height=0)))
 
     failures = [finish(account, gone), finish(account, lost)]
     failures += [finish(silent, start(silent, "translate-audio")), finish(song, start(song, "find-scenes"))]
@@ -224,7 +224,7 @@ def test_errored() -> None:
 
 def test_cancel() -> None:
     """A job under way can be cancelled, once; nothing comes of it."""
-    account = Judged()
+    account = ValidatingAccount()
     job = start(account, "summarize")
     cancelled = account.data("POST", f"{JOBS}/{job['id']}/cancel")
     again = account.send("POST", f"{JOBS}/{job['id']}/cancel")
@@ -239,7 +239,7 @@ def test_cancel() -> None:
 
 def test_list() -> None:
     """Jobs are listed newest first, with their number, by asset, status and workflow; after thirty days they are gone."""
-    account = Judged()
+    account = ValidatingAccount()
     first, second = start(account, "summarize"), start(account, "moderate")
     finish(account, first)
     third = start(account, "summarize")
@@ -263,12 +263,12 @@ def test_list() -> None:
 # ---- directives
 
 
-def directive(account: Judged, workflows: list[Json], resources: list[Json] | None = None) -> Json:
+def directive(account: ValidatingAccount, workflows: list[Json], resources: list[Json] | None = None) -> Json:
     body: Json = {"name": "all", "subject": {"type": "video.asset"}, "workflows": workflows}
     return dict(account.data("POST", DIRECTIVES, body if resources is None else {**body, "resources": resources}))
 
 
-def run(account: Judged, made: Json, asset: Json) -> Json:
+def run(account: ValidatingAccount, made: Json, asset: Json) -> Json:
     """Begin a run and return how it stands as soon as it was dispatched."""
     response = account.send("POST", f"{DIRECTIVES}/{made['id']}/runs", {"asset_id": asset["id"]})
     assert response.status == 202
@@ -278,7 +278,7 @@ def run(account: Judged, made: Json, asset: Json) -> Json:
     return look(account, made, begun["run_id"])
 
 
-def look(account: Judged, made: Json, run_id: str) -> Json:
+def look(account: ValidatingAccount, made: Json, run_id: str) -> Json:
     return dict(account.data("GET", f"{DIRECTIVES}/{made['id']}/runs/{run_id}"))
 
 
@@ -288,7 +288,7 @@ def states(found: Json) -> list[str]:
 
 def test_directives() -> None:
     """Directives are created, listed with their number, read and deleted; names in them must fit together."""
-    account = Judged()
+    account = ValidatingAccount()
     made = directive(account, [{"reference_id": "s", "workflow": "summarize"}])
     listed = account.ok("GET", DIRECTIVES)
 
@@ -305,7 +305,7 @@ def test_directives() -> None:
 
 def test_run() -> None:
     """A run dispatches its workflows as jobs that name it, and is completed with the last of them."""
-    account = Judged()
+    account = ValidatingAccount()
     asset, _ = captioned(account)
     made = directive(account, [{"reference_id": "s", "workflow": "summarize"}, {"reference_id": "m", "workflow": "moderate"}])
     running = run(account, made, asset)
@@ -329,7 +329,7 @@ def test_run() -> None:
 
 def test_run_in_order() -> None:
     """A workflow whose input another makes waits for it, and works on what it made."""
-    account = Judged()
+    account = ValidatingAccount()
     asset = account.ready_asset()
     captions = {
         "reference_id": "c",
@@ -358,7 +358,7 @@ def test_run_in_order() -> None:
 
 def test_run_asks_for_resources() -> None:
     """Resources that the API can make are asked for and waited for; what comes from outside is waited for until it is there."""
-    account = Judged()
+    account = ValidatingAccount()
     asset = account.ready_asset()
     resources: list[Json] = [
         {"reference_id": "shots", "type": "video.asset.shots", "source": {"via": "mux_api", "action": "request_shots"}},
@@ -406,7 +406,7 @@ def test_run_asks_for_resources() -> None:
 
 def test_run_fails_in_part() -> None:
     """What is required and not there fails its workflow, and what depends on it; the run is partial, or errored when nothing came of it."""
-    account = Judged()
+    account = ValidatingAccount()
     asset = account.ready_asset()
     resources: list[Json] = [
         {"reference_id": "c", "type": "video.asset.track", "kind": "caption", "source": {"via": "required"}},
@@ -435,7 +435,7 @@ def test_run_fails_in_part() -> None:
 
 def test_attached() -> None:
     """A directive that an asset is created with runs when the asset is ready; that of a live stream, when its recording is whole."""
-    account = Judged()
+    account = ValidatingAccount()
     made = directive(account, [{"reference_id": "s", "workflow": "summarize"}])
     asset = account.ready_asset(directives=[{"id": made["id"]}])
     account.pass_time(2.0)
@@ -454,7 +454,7 @@ def test_attached() -> None:
 
 def test_run_of_a_deleted_asset() -> None:
     """A run whose asset goes away fails what was not dispatched."""
-    account = Judged()
+    account = ValidatingAccount()
     asset = account.ready_asset()
     resource = {"reference_id": "c", "type": "video.asset.track", "kind": "caption", "source": {"via": "external"}}
     made = directive(account, [{"reference_id": "s", "workflow": "summarize", "inputs": ["c"]}], [resource])

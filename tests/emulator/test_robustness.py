@@ -1,4 +1,4 @@
-"""Nothing that a client sends makes the emulator fail: every request has an answer, and an error names itself."""
+"""No request makes the emulator fail: each gets a response, and an error has a type and a message."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ ROUTES = sorted(Account().emulator.served)
 @settings(max_examples=examples(120), deadline=None)
 @given(route=st.sampled_from(ROUTES), body=st.one_of(_values, st.binary(max_size=40)), known=st.booleans())
 def test_any_body(route: tuple[str, str], body: Any, known: bool) -> None:
-    """Any body on any operation, for ids that exist or not, is answered, and a refusal has Mux's shape."""
+    """Any body on any operation, for ids that exist or not, gets a response, and an error has Mux's form."""
     method, template = route
     if method == "POST" and template.endswith("signing-keys"):
         return  # slow, and takes no body
@@ -83,7 +83,7 @@ def test_any_body(route: tuple[str, str], body: Any, known: bool) -> None:
     body=st.binary(max_size=50),
 )
 def test_any_request(method: str, path: str, prefix: str, headers: dict[str, str], body: bytes) -> None:
-    """Any verb on any path with any headers is answered."""
+    """Any method on any path with any headers gets a response."""
     response = Account().send(method, prefix + path, body, headers=headers, authorization=basic())
 
     assert 200 <= response.status < 500 or response.status == 503

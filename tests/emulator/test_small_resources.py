@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from mux_async.emulator import Request, Response
 from tests.emulator.harness import START, Account, Json, target_of, well_formed_id
-from tests.emulator.judging import Judged
+from tests.emulator.validating import ValidatingAccount
 
 RESTRICTIONS = "/video/v1/playback-restrictions"
 VOCABULARIES = "/video/v1/transcription-vocabularies"
@@ -26,7 +26,7 @@ RULES: Json = {"referrer": {"allowed_domains": ["*.example.com"]}, "user_agent":
 
 def test_restrictions() -> None:
     """Restrictions are created with defaults, listed, replaced part by part, and deleted."""
-    account = Judged()
+    account = ValidatingAccount()
     made = account.data("POST", RESTRICTIONS, RULES)
     one = f"{RESTRICTIONS}/{made['id']}"
     account.pass_time(5.0)
@@ -45,8 +45,8 @@ def test_restrictions() -> None:
 
 
 def test_wrong_restrictions() -> None:
-    """Both halves are required, domains are domains, a hundred of them are allowed, and no more; nor are more restrictions."""
-    account = Judged()
+    """Referrer and user agent are required, domains must be valid, and at most a hundred domains and restrictions are allowed."""
+    account = ValidatingAccount()
     for body in (
         {},
         {"referrer": RULES["referrer"]},
@@ -64,7 +64,7 @@ def test_wrong_restrictions() -> None:
 class Player:
     """Plays a signed asset with tokens that name a restriction."""
 
-    def __init__(self, account: Judged, rules: Json) -> None:
+    def __init__(self, account: ValidatingAccount, rules: Json) -> None:
         self.account = account
         made = account.data("POST", "/system/v1/signing-keys")
         self.kid: str = made["id"]
@@ -89,8 +89,8 @@ class Player:
 
 
 def test_referrers() -> None:
-    """A token that names a restriction opens only for the referrers it allows; a wildcard stands for one level."""
-    player = Player(Judged(), {**RULES, "referrer": {"allowed_domains": ["*.example.com", "Example.org"]}})
+    """A token with a restriction is valid only for the referrers that it allows; a wildcard matches one level."""
+    player = Player(ValidatingAccount(), {**RULES, "referrer": {"allowed_domains": ["*.example.com", "Example.org"]}})
     one = f"{RESTRICTIONS}/{player.restriction['id']}/referrer"
 
     assert player.play(Referer="https://www.example.com/page") == 200
@@ -106,8 +106,8 @@ def test_referrers() -> None:
 
 
 def test_user_agents() -> None:
-    """Requests without a user agent, and those of programs that are no players, can be refused; so is an unknown restriction."""
-    player = Player(Judged(), {**RULES, "referrer": {"allowed_domains": ["*"], "allow_no_referrer": True}})
+    """Requests without a user agent and those of high-risk agents can be refused; a token with an unknown restriction is."""
+    player = Player(ValidatingAccount(), {**RULES, "referrer": {"allowed_domains": ["*"], "allow_no_referrer": True}})
     assert (player.play(), player.play(User_Agent="curl/8.0")) == (200, 200)
 
     one = f"{RESTRICTIONS}/{player.restriction['id']}"
@@ -125,8 +125,8 @@ def test_user_agents() -> None:
 
 
 def test_vocabularies() -> None:
-    """A vocabulary is replaced as a whole: what an update leaves out is gone. Pages have ten at most."""
-    account = Judged()
+    """An update replaces a vocabulary as a whole. Pages have at most ten."""
+    account = ValidatingAccount()
     made = account.data("POST", VOCABULARIES, {"phrases": ["Mux", "HLS"], "name": "words", "passthrough": "p"})
     one = f"{VOCABULARIES}/{made['id']}"
     account.pass_time(1.0)
@@ -149,20 +149,20 @@ def test_vocabularies() -> None:
 
 
 def test_drm_configurations() -> None:
-    """DRM configurations are there because Mux provisioned them; each environment has as many as the settings say."""
-    account = Judged(drm_configurations=2)
+    """DRM configurations exist from the start, as Mux provisions them; each environment has as many as the settings say."""
+    account = ValidatingAccount(drm_configurations=2)
     listed = account.data("GET", "/video/v1/drm-configurations")
 
     assert len(listed) == 2
     assert account.data("GET", f"/video/v1/drm-configurations/{listed[0]['id']}") == listed[0]
     assert account.error("GET", f"/video/v1/drm-configurations/{well_formed_id()}")[0] == 404
     assert account.error("POST", "/video/v1/drm-configurations", {})[0] == 404
-    assert Judged(drm_configurations=0).data("GET", "/video/v1/drm-configurations") == []
+    assert ValidatingAccount(drm_configurations=0).data("GET", "/video/v1/drm-configurations") == []
 
 
 def test_drm_policies() -> None:
     """A playback policy may name a DRM configuration that exists, wherever policies are given, and no other."""
-    account = Judged()
+    account = ValidatingAccount()
     (configuration,) = account.data("GET", "/video/v1/drm-configurations")
 
     def policies(id: str) -> Json:
@@ -198,8 +198,8 @@ def watch(account: Account, asset: Json, rung: int, segments: int) -> None:
 
 
 def test_delivery_usage() -> None:
-    """Seconds that were played show up twelve hours later, by asset and size, the most watched first; a deleted asset stays."""
-    account = Judged()
+    """Delivered seconds are reported twelve hours later, by asset and resolution, the most watched first, also of deleted assets."""
+    account = ValidatingAccount()
     asset = account.ready_asset(playback_policies=["public"])
     other = account.ready_asset(playback_policies=["public"], passthrough="o")
     watch(account, asset, 1080, 1)
@@ -241,8 +241,8 @@ def test_delivery_usage() -> None:
     ],
 )
 def test_wrong_usage(query: str) -> None:
-    """Two kinds of id at once, malformed ones, and timeframes that make no sense or are too old are refused."""
-    assert Judged().error("GET", f"/video/v1/delivery-usage?{query}")[0] == 400
+    """Two kinds of id at once, malformed ids, and invalid or too old timeframes are refused."""
+    assert ValidatingAccount().error("GET", f"/video/v1/delivery-usage?{query}")[0] == 400
 
 
 def fetch(account: Account, url: str) -> Response:
@@ -251,7 +251,7 @@ def fetch(account: Account, url: str) -> Response:
 
 def test_usage_exports() -> None:
     """There is an export for each of the last 400 days, newest first, in pages that are counted; it downloads until its URL expires."""
-    account = Judged()
+    account = ValidatingAccount()
     asset = account.ready_asset(playback_policies=["public"])
     watch(account, asset, 720, 2)
     account.pass_time(24 * 3600.0)
@@ -277,8 +277,8 @@ def test_usage_exports() -> None:
 
 
 def test_spaces() -> None:
-    """A space is active while somebody is in it; broadcasts send it to a live stream, as an encoder would; all nine events come."""
-    account = Judged()
+    """A space is active while it has participants; a broadcast sends it to a live stream, as an encoder does; all nine events occur."""
+    account = ValidatingAccount()
     stream = account.data("POST", "/video/v1/live-streams", {})
     space = account.data("POST", SPACES, {"passthrough": "p", "broadcasts": [{"live_stream_id": stream["id"]}]})
     one = f"{SPACES}/{space['id']}"
@@ -324,8 +324,8 @@ def test_spaces() -> None:
 
 
 def test_space_closes() -> None:
-    """The last to leave ends the broadcasts, and a participant's name is taken while they are in; control calls do the same."""
-    account = Judged()
+    """Broadcasts end with the last participant, and a participant's name is unique; control calls do the same."""
+    account = ValidatingAccount()
     stream = account.data("POST", "/video/v1/live-streams", {})
     space = account.data("POST", SPACES, {"broadcasts": [{"live_stream_id": stream["id"]}]})
     control = f"/_emulator/spaces/{space['id']}"
@@ -347,8 +347,8 @@ def test_space_closes() -> None:
 
 
 def test_web_inputs() -> None:
-    """A web input is launched, streams to its live stream like an encoder, is reloaded, shut down, pointed elsewhere and deleted."""
-    account = Judged()
+    """A web input is launched, streams to its live stream as an encoder does, is reloaded, shut down, given another URL and deleted."""
+    account = ValidatingAccount()
     stream = account.data("POST", "/video/v1/live-streams", {})
     made = account.data("POST", WEB_INPUTS, {"url": "https://example.com/", "live_stream_id": stream["id"], "timeout": 600})
     one = f"{WEB_INPUTS}/{made['id']}"
@@ -379,8 +379,8 @@ def test_web_inputs() -> None:
 
 
 def test_web_input_launches_itself() -> None:
-    """One may be launched by its creation; one whose stream takes no encoder stays idle; both members are required."""
-    account = Judged()
+    """A web input may be launched at creation; if its stream refuses encoders, it stays idle; both members are required."""
+    account = ValidatingAccount()
     stream = account.data("POST", "/video/v1/live-streams", {})
     body = {"url": "https://example.com/", "live_stream_id": stream["id"], "auto_launch": True}
     first, second = account.data("POST", WEB_INPUTS, body), account.data("POST", WEB_INPUTS, body)

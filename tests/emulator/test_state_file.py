@@ -1,4 +1,4 @@
-"""State in a file: what was acknowledged is there after any end, and nothing is there twice."""
+"""State in a file: what a response confirmed is there after any crash, once."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from tests.emulator.harness import Account, Json, basic
 ROOT = Path(__file__).parents[2]
 
 
-class Lives:
-    """Accounts on one state file, one after the other."""
+class Restarts:
+    """Accounts on one state file, one after the other, as after restarts."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -35,13 +35,13 @@ class Lives:
         self.settings = EmulatorSettings(limits=None, state=self.path, store=folder / "store", accept_robots_terms=True)
 
     def account(self, **changes: Any) -> Account:
-        """Begin a life."""
+        """Start an account."""
         account = Account(attrs.evolve(self.settings, **changes))
         self._open.append(account)
         return account
 
     def crash(self, account: Account, **changes: Any) -> Account:
-        """End a life as a power cut would: what is on the disk now is all there is. Return the next one, at the same time."""
+        """Crash as in a power cut: only what is on the disk now is kept. Return the next account, at the same time."""
         self._number += 1
         copy = self._folder / f"crash-{self._number}"
         copy.mkdir()
@@ -60,14 +60,14 @@ class Lives:
 
 
 @pytest.fixture
-def lives(tmp_path: Path) -> Generator[Lives, None, None]:
-    found = Lives(tmp_path)
+def restarts(tmp_path: Path) -> Generator[Restarts, None, None]:
+    found = Restarts(tmp_path)
     yield found
     found.close()
 
 
 def everything(account: Account) -> Json:
-    """What clients can see of all kinds of objects."""
+    """The responses about objects of all kinds."""
     lists = ["assets", "uploads", "live-streams", "signing-keys"]
     found: Json = {name: account.data("GET", f"/video/v1/{name}?limit=100") for name in lists}
     found["webhooks"] = account.data("GET", "/system/v1/webhooks")
@@ -75,9 +75,9 @@ def everything(account: Account) -> Json:
     return found
 
 
-def test_crash(lives: Lives) -> None:
-    """After a crash everything is as clients saw it last: objects of all kinds, their order, and who I am."""
-    before = lives.account()
+def test_crash(restarts: Restarts) -> None:
+    """After a crash the responses are the same: objects of all kinds, their order, and whoami."""
+    before = restarts.account()
     asset = before.ready_asset(
         playback_policies=["public"], meta={"title": "A film"}, static_renditions=[{"resolution": "480p"}]
     )
@@ -92,32 +92,32 @@ def test_crash(lives: Lives) -> None:
     for _ in range(3):
         before.create_asset()
 
-    after = lives.crash(before)
+    after = restarts.crash(before)
 
     assert everything(after) == everything(before)
     assert after.send("GET", f"/{asset['playback_ids'][0]['id']}.m3u8").status == 200
 
 
-def test_deleted(lives: Lives) -> None:
-    """What was deleted stays deleted, and its id is not given out again."""
-    before = lives.account()
+def test_deleted(restarts: Restarts) -> None:
+    """Deleted objects stay deleted, and their ids are not given out again."""
+    before = restarts.account()
     asset = before.ready_asset()
     before.ok("DELETE", f"/video/v1/assets/{asset['id']}")
 
-    after = lives.crash(before)
+    after = restarts.crash(before)
 
     assert after.send("GET", f"/video/v1/assets/{asset['id']}").status == 404
     assert after.create_asset()["id"] != asset["id"]
 
 
-def test_time_goes_on(lives: Lives) -> None:
-    """What was planned before a crash happens after it, once, and events are told with the same ids."""
-    before = lives.account(time_to_ready=5.0)
+def test_time_goes_on(restarts: Restarts) -> None:
+    """Steps scheduled before a crash are executed once after it, and events keep their ids."""
+    before = restarts.account(time_to_ready=5.0)
     asset = before.create_asset(static_renditions=[{"resolution": "highest"}])
-    after = lives.crash(before, time_to_ready=5.0)
+    after = restarts.crash(before, time_to_ready=5.0)
     after.pass_time(5.0)
     ready = after.asset(asset["id"])
-    later = lives.crash(after, time_to_ready=5.0)
+    later = restarts.crash(after, time_to_ready=5.0)
     later.pass_time(5.0)
 
     assert ready["status"] == "ready"
@@ -128,25 +128,25 @@ def test_time_goes_on(lives: Lives) -> None:
     assert [event.id for event in later.emulator.events][: len(after.emulator.events)] == [e.id for e in after.emulator.events]
 
 
-def test_looking_is_promising(lives: Lives) -> None:
-    """What only a look brought about, because its time had come, is kept before the look is answered."""
-    before = lives.account()
+def test_looking_is_promising(restarts: Restarts) -> None:
+    """A step that becomes due during a GET is written before the response is sent."""
+    before = restarts.account()
     asset = before.create_asset()
     before.pass_time(1.0)
     seen = before.asset(asset["id"])
-    after = lives.crash(before)
+    after = restarts.crash(before)
 
     assert after.asset(asset["id"]) == seen
 
 
-def test_upload(lives: Lives) -> None:
-    """Bytes that were acknowledged are still there, those beyond are not, and the upload goes on from there."""
-    before = lives.account()
+def test_upload(restarts: Restarts) -> None:
+    """Confirmed bytes of an upload are kept, later ones are not, and the upload can be continued."""
+    before = restarts.account()
     upload = before.create_upload()
     body = os.urandom(700_000)
     first = before.put(upload["url"], body[:600_000], "bytes 0-599999/700000")
     again = before.put(upload["url"], body[524_288:600_000], "bytes 524288-599999/700000")
-    after = lives.crash(before)
+    after = restarts.crash(before)
     asked = after.put(upload["url"], b"", "bytes */700000")
     done = after.put(upload["url"], body[524_288:], "bytes 524288-699999/700000")
 
@@ -158,76 +158,76 @@ def test_upload(lives: Lives) -> None:
     assert stored.path.read_bytes() == body
 
 
-def test_reset(lives: Lives) -> None:
-    """A reset empties the file too, and begins at the beginning."""
-    account = lives.account()
+def test_reset(restarts: Restarts) -> None:
+    """A reset empties the file, too, and starts from the beginning."""
+    account = restarts.account()
     first = account.create_asset()
     account.emulator.reset()
-    after = lives.crash(account)
+    after = restarts.crash(account)
 
     assert after.data("GET", "/video/v1/assets") == []
     assert account.create_asset()["id"] == first["id"]
 
 
-def test_seed(lives: Lives) -> None:
-    """The seed of the file wins over the settings', so that upload URLs and the environment's id stay good."""
-    before = lives.account(seed="one")
+def test_seed(restarts: Restarts) -> None:
+    """The seed in the file takes precedence over that of the settings, so that upload URLs and the environment's id stay valid."""
+    before = restarts.account(seed="one")
     upload = before.create_upload()
-    after = lives.crash(before, seed="two")
+    after = restarts.crash(before, seed="two")
 
     assert after.data("GET", "/system/v1/whoami") == before.data("GET", "/system/v1/whoami")
     assert after.put(upload["url"], b"film").status == 200
 
 
-def test_provided_endpoints(lives: Lives) -> None:
-    """An endpoint of the settings is there once, in every life; a new one is added, and one made by the API stays."""
+def test_provided_endpoints(restarts: Restarts) -> None:
+    """An endpoint of the settings exists once after every restart; a new one is added, and one created by the API is kept."""
     one, two = WebhookSettings("https://example.com/one", "secret"), WebhookSettings("https://example.com/two", "secret")
-    before = lives.account(webhooks=(one,))
+    before = restarts.account(webhooks=(one,))
     before.data("POST", "/system/v1/webhooks", {"address": "https://example.com/mine"})
-    after = lives.crash(lives.crash(before, webhooks=(one,)), webhooks=(one, two))
+    after = restarts.crash(restarts.crash(before, webhooks=(one,)), webhooks=(one, two))
 
     addresses = [entry["address"].rpartition("/")[2] for entry in after.data("GET", "/system/v1/webhooks")]
     assert sorted(addresses) == ["mine", "one", "two"]
     assert len({entry["id"] for entry in after.data("GET", "/system/v1/webhooks")}) == 3
 
 
-def test_log_is_cut(lives: Lives) -> None:
-    """Of a log that forgets its oldest entries, the file keeps what the account keeps."""
-    before = lives.account(max_events=4)
+def test_log_is_cut(restarts: Restarts) -> None:
+    """Of a log with a bounded length, the file keeps the entries that the account keeps."""
+    before = restarts.account(max_events=4)
     for _ in range(6):
         before.create_asset()
-    after = lives.crash(before, max_events=4)
+    after = restarts.crash(before, max_events=4)
 
     assert [event.id for event in after.emulator.events] == [event.id for event in before.emulator.events]
     assert len(after.emulator.events) == 4
 
 
-def test_nothing_to_write(lives: Lives) -> None:
-    """Reading writes nothing, however much is read."""
-    account = lives.account()
+def test_nothing_to_write(restarts: Restarts) -> None:
+    """Reads write nothing to the file."""
+    account = restarts.account()
     account.ready_asset()
-    stamp = [(part.name, part.stat().st_size) for part in sorted(lives.path.parent.glob("state*"))]
+    stamp = [(part.name, part.stat().st_size) for part in sorted(restarts.path.parent.glob("state*"))]
     for _ in range(20):
         account.data("GET", "/video/v1/assets")
         account.send("GET", "/video/v1/assets/nonsense")
 
-    assert [(part.name, part.stat().st_size) for part in sorted(lives.path.parent.glob("state*"))] == stamp
+    assert [(part.name, part.stat().st_size) for part in sorted(restarts.path.parent.glob("state*"))] == stamp
 
 
-def test_two_at_once(lives: Lives) -> None:
-    """A file that another emulator has is refused, and can be had when that one is closed, which may happen twice."""
-    first = lives.account()
+def test_two_at_once(restarts: Restarts) -> None:
+    """A file that another emulator has open is refused until that one is closed; closing twice is allowed."""
+    first = restarts.account()
     first.create_asset()
     with pytest.raises(StateFileError, match="locked"):
-        Emulator(lives.settings)
+        Emulator(restarts.settings)
     first.emulator.close()
     first.emulator.close()
 
-    assert len(lives.account().data("GET", "/video/v1/assets")) == 1
+    assert len(restarts.account().data("GET", "/video/v1/assets")) == 1
 
 
 def test_other_files(tmp_path: Path) -> None:
-    """A file of something else, of a newer version, or in no folder is refused by its name, and left as it was."""
+    """A file of another program or of a newer version, or in a missing folder, is refused with its name, and not changed."""
     text, newer, other = tmp_path / "text", tmp_path / "newer", tmp_path / "other"
     text.write_text("not a database at all, but a text of some length" * 20)
     for path, statement in ((newer, "PRAGMA user_version = 99"), (other, "CREATE TABLE mine (x)")):
@@ -302,9 +302,9 @@ LISTS = [
 ]
 
 
-def test_every_kind(lives: Lives) -> None:
-    """Whatever the whole API made is there after a crash: every kind of object, every event, every delivery."""
-    before = lives.account(webhooks=(WebhookSettings("https://example.com/hook", "secret"),))
+def test_every_kind(restarts: Restarts) -> None:
+    """After a crash everything is there: every kind of object, every event, every delivery."""
+    before = restarts.account(webhooks=(WebhookSettings("https://example.com/hook", "secret"),))
     tour.changes(before)
     before.data("POST", "/video/v1/spaces", {})
     stream = before.data("POST", "/video/v1/live-streams", {})["id"]
@@ -319,7 +319,7 @@ def test_every_kind(lives: Lives) -> None:
     seen = {path: before.ok("GET", path) for path in LISTS}
     events, deliveries = before.emulator.events, before.emulator.deliveries
     before.send("GET", "/video/v1/assets")
-    after = lives.crash(before)
+    after = restarts.crash(before)
 
     assert {path: after.ok("GET", path) for path in LISTS} == seen
     assert [event.body for event in after.emulator.events] == [event.body for event in events]

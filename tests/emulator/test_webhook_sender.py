@@ -1,4 +1,4 @@
-"""Couriers: what carries deliveries through both doors, and lets time pass meanwhile."""
+"""The webhook senders of the transport and of the server, which also let scheduled steps run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from mux_async.emulator import (
 from mux_async.transport import HttpRequest, Timeouts, TransportSettings
 from mux_async_aiohttp import create_transport
 from tests.emulator.harness import START, basic
-from tests.emulator.judging import HOOK, SECRET, judge_event
+from tests.emulator.validating import HOOK, SECRET, validate_event
 
 OTHER = "https://other.example/hooks"
 
@@ -44,7 +44,7 @@ def ask(emulator: Emulator, method: str, target: str, body: object = None) -> No
 
 @attrs.define
 class Receiver:
-    """An endpoint that notes what arrives when."""
+    """An endpoint that records deliveries and their times."""
 
     delay: float = 0.0
     failures: int = 0
@@ -62,7 +62,7 @@ class Receiver:
 @pytest.mark.anyio
 @pytest.mark.virtual_time
 async def test_virtual_time() -> None:
-    """In virtual time events arrive at the time they happen at, though nobody asks for anything meanwhile."""
+    """In virtual time, events arrive when they occur, without requests meanwhile."""
     emulator, receiver = in_virtual_time(HOOK), Receiver()
     began = anyio.current_time()
 
@@ -80,7 +80,7 @@ async def test_virtual_time() -> None:
 @pytest.mark.anyio
 @pytest.mark.virtual_time
 async def test_retries_in_virtual_time() -> None:
-    """An endpoint that cannot be reached is tried again after a minute, then two."""
+    """Delivery to an unreachable endpoint is retried after one minute, then two."""
     emulator, receiver = in_virtual_time(HOOK), Receiver(failures=2)
     began = anyio.current_time()
 
@@ -95,7 +95,7 @@ async def test_retries_in_virtual_time() -> None:
 @pytest.mark.anyio
 @pytest.mark.virtual_time
 async def test_slow_endpoint() -> None:
-    """A slow endpoint gets one event at a time, in order, and does not hold up another; one that never answers is cut off after 5 s."""
+    """A slow endpoint gets one event at a time, in order, and does not delay another one; a request times out after 5 s."""
     emulator = in_virtual_time(HOOK, OTHER)
     slow, fast = Receiver(delay=4.0), Receiver()
     began = anyio.current_time()
@@ -121,7 +121,7 @@ async def test_slow_endpoint() -> None:
 @pytest.mark.anyio
 @pytest.mark.virtual_time
 async def test_second_courier() -> None:
-    """What one courier left under way is tried again by the next."""
+    """A delivery that one sender did not finish is retried by the next."""
     emulator = in_virtual_time(HOOK)
     first, second = Receiver(delay=3600.0), Receiver()
 
@@ -138,7 +138,7 @@ async def test_second_courier() -> None:
 @pytest.mark.anyio
 @pytest.mark.virtual_time
 async def test_failure_of_the_block() -> None:
-    """What goes wrong in the block comes out as it is, not wrapped in a group."""
+    """An exception in the block is raised unchanged, not in a group."""
     with pytest.raises(LookupError, match="mine"):
         async with carrying(in_virtual_time(HOOK), Receiver()):
             raise LookupError("mine")
@@ -148,7 +148,7 @@ async def test_failure_of_the_block() -> None:
 async def endpoint(
     received: list[tuple[dict[str, str], bytes]], statuses: list[int], enough: anyio.Event
 ) -> AsyncGenerator[str, None]:
-    """A real endpoint on this machine, which answers *statuses* in turn, then 200; three deliveries are enough."""
+    """A real endpoint on this machine, which responds with *statuses* in turn, then 200."""
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         received.append((dict(request.headers), await request.read()))
@@ -167,7 +167,7 @@ async def endpoint(
 
 @pytest.mark.asyncio
 async def test_server() -> None:
-    """The server delivers over HTTP by itself: raw bytes with a signature that fits, no redirects followed, retries included."""
+    """The server delivers over HTTP: raw bytes with a valid signature, without redirects, with retries."""
     received: list[tuple[dict[str, str], bytes]] = []
     enough = anyio.Event()
     async with endpoint(received, [302], enough) as url:
@@ -188,7 +188,7 @@ async def test_server() -> None:
                 await enough.wait()
         await transport.aclose()
 
-    assert sorted(judge_event(body)["type"] for _, body in received) == [
+    assert sorted(validate_event(body)["type"] for _, body in received) == [
         "video.asset.created",
         "video.asset.created",
         "video.asset.ready",

@@ -22,7 +22,7 @@ from mux_async.emulator import (
     sign_webhook,
 )
 from tests.emulator.harness import START, basic
-from tests.emulator.judging import HOOK, SECRET, Judged, hooked, judge_event, receive
+from tests.emulator.validating import HOOK, SECRET, ValidatingAccount, account_with_webhook, deliver, validate_event
 
 PATH = "/system/v1/webhooks"
 OTHER = "https://other.example/hooks"
@@ -55,7 +55,7 @@ def test_vectors(secret: str, at: int, body: bytes, digest: str) -> None:
 
 def test_endpoints() -> None:
     """Endpoints are created with a secret that is shown once, listed newest first with their number, changed and deleted."""
-    account = Judged()
+    account = ValidatingAccount()
     first = account.data("POST", PATH, {"address": HOOK})
     second = account.data("POST", PATH, {"address": OTHER})
     one = f"{PATH}/{first['id']}"
@@ -77,7 +77,7 @@ def test_endpoints() -> None:
 
 def test_addresses() -> None:
     """An address is a URL, and unique in its environment; once deleted it can be used again, with a new id and secret."""
-    account = Judged()
+    account = ValidatingAccount()
     first = account.data("POST", PATH, {"address": HOOK})
     other = account.data("POST", PATH, {"address": OTHER})
 
@@ -93,12 +93,12 @@ def test_addresses() -> None:
 
 def test_delivery() -> None:
     """Every event goes to every endpoint of its environment, in order, signed with the endpoint's own secret."""
-    account = hooked()
+    account = account_with_webhook()
     made = account.data("POST", PATH, {"address": OTHER})
 
     account.create_asset()
     account.pass_time(1.0)
-    requests = receive(account)
+    requests = deliver(account)
 
     assert [(request.url, request.event_type.rpartition(".")[2]) for request in requests] == [
         (HOOK, "created"),
@@ -107,7 +107,7 @@ def test_delivery() -> None:
         (OTHER, "ready"),
     ]
     for request in requests:
-        judge_event(request.body)
+        validate_event(request.body)
         assert request.headers["Content-Type"] == "application/json"
         assert is_signed(request, SECRET if request.url == HOOK else made["signing_secret"], account.clock.now)
     assert {delivery.status for delivery in account.emulator.deliveries} == {"delivered"}
@@ -117,24 +117,24 @@ def test_environments() -> None:
     """Events stay in their environment, and an endpoint from the settings may be for one of them only."""
     tokens = (Token("a", "a", "stage"), Token("b", "b", "live"))
     hooks = (WebhookSettings(HOOK, "s"), WebhookSettings(OTHER, environment="live"))
-    account = Judged(EmulatorSettings(limits=None, tokens=tokens, webhooks=hooks))
+    account = ValidatingAccount(EmulatorSettings(limits=None, tokens=tokens, webhooks=hooks))
 
     account.send("POST", "/video/v1/live-streams", {}, authorization=basic("a", "a"))
     account.send("POST", "/video/v1/live-streams", {}, authorization=basic("b", "b"))
 
-    found = [(request.url, orjson.loads(request.body)["environment"]["name"]) for request in receive(account)]
+    found = [(request.url, orjson.loads(request.body)["environment"]["name"]) for request in deliver(account)]
     assert found == [(HOOK, "stage"), (HOOK, "live"), (OTHER, "live")]
 
 
 def test_retries() -> None:
     """What is not answered 2xx is tried again after pauses that double, with a fresh signature and the same event, for a day."""
-    account = hooked()
+    account = account_with_webhook()
     account.create_upload(cors_origin="*")
     at: list[float] = []
     ids: set[str] = set()
     bodies: set[bytes] = set()
     while account.emulator.deliveries[0].status == "waiting":
-        for request in receive(account, status=500 if len(at) % 2 else None):
+        for request in deliver(account, status=500 if len(at) % 2 else None):
             at.append(account.clock.now - START)
             assert is_signed(request, SECRET, account.clock.now)
             assert request.attempt == len(at)
@@ -156,20 +156,20 @@ def test_retries() -> None:
 
 def test_retry_succeeds() -> None:
     """A 2xx ends it, whichever it is; redirects count as failures."""
-    account = hooked()
+    account = account_with_webhook()
     account.create_upload(cors_origin="*")
 
     for status in (301, 404, 204):
-        assert len(receive(account, status=status)) == 1
+        assert len(deliver(account, status=status)) == 1
         account.pass_time(3600.0)
 
-    assert receive(account) == []
+    assert deliver(account) == []
     assert [attempt.status for attempt in account.emulator.deliveries[0].attempts] == [301, 404, 204]
 
 
 def test_lost_carrier() -> None:
     """An attempt that nobody reports on counts as unanswered, and a report that comes too late changes nothing."""
-    account = hooked()
+    account = account_with_webhook()
     account.create_upload(cors_origin="*")
     (taken,) = account.emulator.take_webhooks()
 
@@ -181,12 +181,12 @@ def test_lost_carrier() -> None:
     assert waiting.attempts[0].error == "no answer in time"
     assert account.emulator.deliveries[0].status == "waiting"
     account.pass_time(60.0)
-    assert [request.attempt for request in receive(account)] == [2]
+    assert [request.attempt for request in deliver(account)] == [2]
 
 
 def test_one_at_a_time() -> None:
     """A carrier that asks for it gets one attempt per endpoint, and none for those that are busy."""
-    account = hooked()
+    account = account_with_webhook()
     account.data("POST", PATH, {"address": OTHER})
     for _ in range(2):
         account.create_upload(cors_origin="*")
@@ -201,52 +201,52 @@ def test_one_at_a_time() -> None:
 
 def test_disabled_and_deleted() -> None:
     """A disabled endpoint gets nothing, and what was on its way to one that is gone is dropped."""
-    account = Judged()
+    account = ValidatingAccount()
     first = account.data("POST", PATH, {"address": HOOK})
     account.create_upload(cors_origin="*")
     account.data("PATCH", f"{PATH}/{first['id']}", {"enabled": False})
     account.create_upload(cors_origin="*")
 
-    assert receive(account) == []
+    assert deliver(account) == []
     assert [delivery.status for delivery in account.emulator.deliveries] == ["dropped"]
     account.data("PATCH", f"{PATH}/{first['id']}", {"enabled": True})
     account.create_upload(cors_origin="*")
     account.send("DELETE", f"{PATH}/{first['id']}")
-    assert receive(account) == []
+    assert deliver(account) == []
     assert [delivery.status for delivery in account.emulator.deliveries] == ["dropped", "dropped"]
 
 
 def test_time_scale() -> None:
     """Retries run on the time scale, too."""
-    account = hooked(time_scale=60.0)
+    account = account_with_webhook(time_scale=60.0)
     account.create_upload(cors_origin="*")
-    receive(account, status=503)
+    deliver(account, status=503)
 
     account.pass_time(1.0)
 
-    assert [request.attempt for request in receive(account)] == [2]
+    assert [request.attempt for request in deliver(account)] == [2]
 
 
 def test_lost() -> None:
     """A fault loses the deliveries it is about, and no others; they stay in the log."""
-    account = hooked()
+    account = account_with_webhook()
     account.emulator.webhook_faults.add(WebhookFault(type=r"video\.asset\.ready", nth=1, lose=True))
 
     account.ready_asset()
     account.ready_asset()
 
-    types = [request.event_type for request in receive(account)]
+    types = [request.event_type for request in deliver(account)]
     assert types == ["video.asset.created", "video.asset.created", "video.asset.ready"]
     assert [delivery.status for delivery in account.emulator.deliveries] == ["delivered", "lost", "delivered", "delivered"]
 
 
 def test_repeated() -> None:
     """A fault delivers the same event twice, though the first was answered 2xx."""
-    account = hooked()
+    account = account_with_webhook()
     account.emulator.webhook_faults.add(WebhookFault(copies=2))
 
     account.create_upload(cors_origin="*")
-    first, second = receive(account)
+    first, second = deliver(account)
 
     assert first.event_id == second.event_id
     assert first.body == second.body
@@ -255,21 +255,21 @@ def test_repeated() -> None:
 
 def test_out_of_order() -> None:
     """A late delivery is passed by later ones."""
-    account = hooked()
+    account = account_with_webhook()
     account.emulator.webhook_faults.add(WebhookFault(type=r".*\.created", delay=30.0))
     account.create_asset()
 
     account.pass_time(1.0)
-    early = receive(account)
+    early = deliver(account)
     account.pass_time(30.0)
-    late = receive(account)
+    late = deliver(account)
 
     assert [request.event_type for request in early] == ["video.asset.ready"]
     assert [request.event_type for request in late] == ["video.asset.created"]
 
 
 def _statuses(seed: int, chance: float) -> list[str]:
-    account = hooked(seed=seed)
+    account = account_with_webhook(seed=seed)
     account.emulator.webhook_faults.add(WebhookFault(lose=True, chance=chance))
     for _ in range(200):
         account.create_upload()
@@ -287,12 +287,12 @@ def test_chance() -> None:
 
 def test_jitter() -> None:
     """Jitter spreads deliveries over its time, so that they change places; all arrive."""
-    account = hooked()
+    account = account_with_webhook()
     account.emulator.webhook_faults.add(WebhookFault(jitter=10.0))
     wanted = [account.create_upload(cors_origin="*")["id"] for _ in range(20)]
     got: list[str] = []
     for _ in range(11):
-        got += [orjson.loads(request.body)["object"]["id"] for request in receive(account)]
+        got += [orjson.loads(request.body)["object"]["id"] for request in deliver(account)]
         account.pass_time(1.0)
 
     assert got != wanted
@@ -301,11 +301,11 @@ def test_jitter() -> None:
 
 def test_control() -> None:
     """The log of deliveries and events can be read, and faults set up and cleared, by any client."""
-    account = hooked()
+    account = account_with_webhook()
     faults = "/_emulator/webhooks/faults"
     assert account.send("POST", faults, [{"type": "video\\.upload\\.created", "copies": 2}]).status == 204
     account.create_upload(cors_origin="*")
-    receive(account, status=500)
+    deliver(account, status=500)
     assert account.send("DELETE", faults).status == 204
     account.create_upload(cors_origin="*")
     log = account.ok("GET", "/_emulator/webhooks")["webhooks"]
@@ -321,7 +321,7 @@ def test_control() -> None:
 
 def test_request_faults_by_control() -> None:
     """Faults of requests can be set up by any client, too."""
-    account = Judged()
+    account = ValidatingAccount()
     path = "/_emulator/faults"
 
     assert account.send("POST", path, {"method": "GET", "nth": [1], "status": 503}).status == 204
@@ -336,13 +336,13 @@ def test_request_faults_by_control() -> None:
 
 def test_log_is_bounded() -> None:
     """Deliveries that ended are forgotten, oldest first; those that did not are kept."""
-    account = hooked(max_events=2)
+    account = account_with_webhook(max_events=2)
     account.create_upload(cors_origin="*")
     for _ in range(5):
         account.create_upload(cors_origin="*")
     assert len(account.emulator.deliveries) == 6
 
-    receive(account)
+    deliver(account)
     account.create_upload(cors_origin="*")
 
     assert len(account.emulator.deliveries) == 2
@@ -350,9 +350,9 @@ def test_log_is_bounded() -> None:
 
 def test_secrets_do_not_show() -> None:
     """Neither an endpoint's secret nor a signature is in the text of the values that hold them."""
-    account = hooked()
+    account = account_with_webhook()
     account.create_upload(cors_origin="*")
-    (request,) = receive(account)
+    (request,) = deliver(account)
 
     shown: Any = [request, *account.emulator.deliveries, *account.emulator.events, account.emulator.settings]
     assert SECRET not in repr(shown)

@@ -1,6 +1,6 @@
-"""A tour of the whole API: every operation is called once with success, on things that the tour made before.
+"""A tour of the whole API: every operation is called once, successfully, on objects that the tour created.
 
-Told in terms of a function that sends a request and returns what is under ``data``, so that any account can be led through it.
+It works on any account that can send requests and return the ``data`` of a response.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from tests.emulator.harness import Json
 from tests.generated import spec
 
 
-class Guest(Protocol):
-    """Whoever is led through."""
+class TourAccount(Protocol):
+    """An account that the tour can work on."""
 
     emulator: Emulator
 
@@ -32,52 +32,52 @@ class Guest(Protocol):
 FILM = {"inputs": [{"url": "https://example.com/film.mp4"}], "playback_policies": ["public"]}
 
 
-def assets(guest: Guest) -> Json:
-    """Assets and everything that hangs below them. Returns one that stays, ready, with a playback id."""
+def assets(account: TourAccount) -> Json:
+    """Assets and their parts. Returns one that is ready and has a playback id."""
     members = {"static_renditions": [{"resolution": "highest"}], "meta": {"title": "A film"}}
-    asset = guest.data("POST", "/video/v1/assets", {**FILM, **members})
+    asset = account.data("POST", "/video/v1/assets", {**FILM, **members})
     here = f"/video/v1/assets/{asset['id']}"
-    guest.pass_time(30)
-    guest.data("GET", here)
-    guest.data("GET", "/video/v1/assets?limit=10")
-    guest.data("GET", f"{here}/input-info")
-    guest.data("PATCH", here, {"passthrough": "mine", "thumbnail_time": 1.5, "meta": {"title": "Another film"}})
-    guest.ok("DELETE", f"{here}/thumbnail-time")
-    guest.data("PUT", f"{here}/master-access", {"master_access": "temporary"})
-    playback_id = guest.data("POST", f"{here}/playback-ids", {"policy": "public"})["id"]
-    guest.data("GET", f"{here}/playback-ids/{playback_id}")
-    guest.data("GET", f"/video/v1/playback-ids/{playback_id}")
-    guest.ok("DELETE", f"{here}/playback-ids/{playback_id}")
-    rendition = guest.data("POST", f"{here}/static-renditions", {"resolution": "audio-only"})
-    guest.ok("DELETE", f"{here}/static-renditions/{rendition['id']}")
+    account.pass_time(30)
+    account.data("GET", here)
+    account.data("GET", "/video/v1/assets?limit=10")
+    account.data("GET", f"{here}/input-info")
+    account.data("PATCH", here, {"passthrough": "mine", "thumbnail_time": 1.5, "meta": {"title": "Another film"}})
+    account.ok("DELETE", f"{here}/thumbnail-time")
+    account.data("PUT", f"{here}/master-access", {"master_access": "temporary"})
+    playback_id = account.data("POST", f"{here}/playback-ids", {"policy": "public"})["id"]
+    account.data("GET", f"{here}/playback-ids/{playback_id}")
+    account.data("GET", f"/video/v1/playback-ids/{playback_id}")
+    account.ok("DELETE", f"{here}/playback-ids/{playback_id}")
+    rendition = account.data("POST", f"{here}/static-renditions", {"resolution": "audio-only"})
+    account.ok("DELETE", f"{here}/static-renditions/{rendition['id']}")
     track = {"url": "https://example.com/en.vtt", "type": "text", "text_type": "subtitles", "language_code": "en"}
-    uploaded = guest.data("POST", f"{here}/tracks", track)["id"]
-    guest.data("PATCH", f"{here}/tracks/{uploaded}", {"name": "English"})
-    audio = next(track["id"] for track in asset_of(guest, asset)["tracks"] if track["type"] == "audio")
-    guest.data(
+    uploaded = account.data("POST", f"{here}/tracks", track)["id"]
+    account.data("PATCH", f"{here}/tracks/{uploaded}", {"name": "English"})
+    audio = next(track["id"] for track in asset_of(account, asset)["tracks"] if track["type"] == "audio")
+    account.data(
         "POST", f"{here}/tracks/{audio}/generate-subtitles", {"generated_subtitles": [{"language_code": "en", "name": "made"}]}
     )
-    guest.pass_time(30)
-    playback(guest, asset_of(guest, asset))
-    guest.ok("DELETE", f"{here}/tracks/{uploaded}")
-    guest.data("POST", f"{here}/shots", {})
-    guest.pass_time(60)
-    guest.data("GET", f"{here}/shots")
-    guest.ok("DELETE", f"{here}/shots")
-    legacy = guest.data("POST", "/video/v1/assets", FILM)["id"]
-    guest.pass_time(30)
-    guest.data("PUT", f"/video/v1/assets/{legacy}/mp4-support", {"mp4_support": "capped-1080p"})
-    guest.ok("DELETE", f"/video/v1/assets/{legacy}")
-    return asset_of(guest, asset)
+    account.pass_time(30)
+    playback(account, asset_of(account, asset))
+    account.ok("DELETE", f"{here}/tracks/{uploaded}")
+    account.data("POST", f"{here}/shots", {})
+    account.pass_time(60)
+    account.data("GET", f"{here}/shots")
+    account.ok("DELETE", f"{here}/shots")
+    legacy = account.data("POST", "/video/v1/assets", FILM)["id"]
+    account.pass_time(30)
+    account.data("PUT", f"/video/v1/assets/{legacy}/mp4-support", {"mp4_support": "capped-1080p"})
+    account.ok("DELETE", f"/video/v1/assets/{legacy}")
+    return asset_of(account, asset)
 
 
-def asset_of(guest: Guest, asset: Json) -> Json:
-    found: Json = guest.data("GET", f"/video/v1/assets/{asset['id']}")
+def asset_of(account: TourAccount, asset: Json) -> Json:
+    found: Json = account.data("GET", f"/video/v1/assets/{asset['id']}")
     return found
 
 
-def playback(guest: Guest, asset: Json) -> None:
-    """What can be played and looked at of a ready asset."""
+def playback(account: TourAccount, asset: Json) -> None:
+    """Playback and images of a ready asset."""
     here = f"/{asset['playback_ids'][0]['id']}"
     texts = [track["id"] for track in asset["tracks"] if track.get("text_source", "").startswith("generated")]
     for path in (
@@ -91,167 +91,167 @@ def playback(guest: Guest, asset: Json) -> None:
         f"/text/{texts[0]}.vtt",
         f"/text/{texts[0]}.txt",
     ):
-        assert guest.send("GET", here + path).status == 200, path
+        assert account.send("GET", here + path).status == 200, path
 
 
-def uploads(guest: Guest) -> None:
+def uploads(account: TourAccount) -> None:
     """Uploads: one that becomes an asset, one that is cancelled."""
-    upload = guest.data(
+    upload = account.data(
         "POST", "/video/v1/uploads", {"cors_origin": "*", "new_asset_settings": {"playback_policies": ["public"]}}
     )
-    assert guest.put(upload["url"], b"a film").status == 200
-    guest.data("GET", f"/video/v1/uploads/{upload['id']}")
-    guest.data("GET", "/video/v1/uploads")
-    other = guest.data("POST", "/video/v1/uploads", {"cors_origin": "*"})["id"]
-    guest.data("PUT", f"/video/v1/uploads/{other}/cancel")
+    assert account.put(upload["url"], b"a film").status == 200
+    account.data("GET", f"/video/v1/uploads/{upload['id']}")
+    account.data("GET", "/video/v1/uploads")
+    other = account.data("POST", "/video/v1/uploads", {"cors_origin": "*"})["id"]
+    account.data("PUT", f"/video/v1/uploads/{other}/cancel")
 
 
-def live_streams(guest: Guest) -> None:
-    """Live streams, from their making to a recording, and what can be changed about them."""
+def live_streams(account: TourAccount) -> None:
+    """Live streams, from creation to a recording, and all their changes."""
     body = {"playback_policies": ["public"], "new_asset_settings": {"playback_policies": ["public"]}}
-    stream = guest.data("POST", "/video/v1/live-streams", body)
+    stream = account.data("POST", "/video/v1/live-streams", body)
     here = f"/video/v1/live-streams/{stream['id']}"
-    target = guest.data("POST", f"{here}/simulcast-targets", {"url": "rtmp://example.com/app", "stream_key": "key"})["id"]
-    guest.data("GET", f"{here}/simulcast-targets/{target}")
-    guest.data(
+    target = account.data("POST", f"{here}/simulcast-targets", {"url": "rtmp://example.com/app", "stream_key": "key"})["id"]
+    account.data("GET", f"{here}/simulcast-targets/{target}")
+    account.data(
         "PUT", f"{here}/embedded-subtitles", {"embedded_subtitles": [{"language_channel": "cc1", "language_code": "en"}]}
     )
-    guest.data("PUT", f"{here}/generated-subtitles", {"generated_subtitles": [{"language_code": "en", "name": "English"}]})
+    account.data("PUT", f"{here}/generated-subtitles", {"generated_subtitles": [{"language_code": "en", "name": "English"}]})
     renditions = f"{here}/new-asset-settings/static-renditions"
-    guest.data("PUT", renditions, {"static_renditions": [{"resolution": "highest"}]})
-    guest.ok("DELETE", renditions)
-    playback_id = guest.data("POST", f"{here}/playback-ids", {"policy": "public"})["id"]
-    guest.data("GET", f"{here}/playback-ids/{playback_id}")
-    guest.ok("DELETE", f"{here}/playback-ids/{playback_id}")
-    guest.emulator.live.connect(stream["id"])
-    guest.pass_time(60)
-    guest.data("GET", here)
-    guest.data("PUT", f"{here}/complete")
-    guest.pass_time(600)
-    guest.ok("DELETE", f"{here}/simulcast-targets/{target}")
-    guest.data("PATCH", here, {"passthrough": "mine"})
-    guest.data("POST", f"{here}/reset-stream-key")
-    guest.data("PUT", f"{here}/disable")
-    guest.data("PUT", f"{here}/enable")
-    guest.data("GET", "/video/v1/live-streams?status=idle")
-    guest.ok("DELETE", here)
+    account.data("PUT", renditions, {"static_renditions": [{"resolution": "highest"}]})
+    account.ok("DELETE", renditions)
+    playback_id = account.data("POST", f"{here}/playback-ids", {"policy": "public"})["id"]
+    account.data("GET", f"{here}/playback-ids/{playback_id}")
+    account.ok("DELETE", f"{here}/playback-ids/{playback_id}")
+    account.emulator.live.connect(stream["id"])
+    account.pass_time(60)
+    account.data("GET", here)
+    account.data("PUT", f"{here}/complete")
+    account.pass_time(600)
+    account.ok("DELETE", f"{here}/simulcast-targets/{target}")
+    account.data("PATCH", here, {"passthrough": "mine"})
+    account.data("POST", f"{here}/reset-stream-key")
+    account.data("PUT", f"{here}/disable")
+    account.data("PUT", f"{here}/enable")
+    account.data("GET", "/video/v1/live-streams?status=idle")
+    account.ok("DELETE", here)
 
 
-def around_video(guest: Guest) -> None:
+def around_video(account: TourAccount) -> None:
     """Restrictions, vocabularies, DRM configurations, delivery usage."""
     agents = {"allow_no_user_agent": True, "allow_high_risk_user_agent": False}
     body = {"referrer": {"allowed_domains": ["*.example.com"], "allow_no_referrer": True}, "user_agent": agents}
-    here = f"/video/v1/playback-restrictions/{guest.data('POST', '/video/v1/playback-restrictions', body)['id']}"
-    guest.data("GET", here)
-    guest.data("GET", "/video/v1/playback-restrictions")
-    guest.data("PUT", f"{here}/referrer", {"allowed_domains": ["*"], "allow_no_referrer": False})
-    guest.data("PUT", f"{here}/user_agent", agents)
-    guest.ok("DELETE", here)
-    words = guest.data("POST", "/video/v1/transcription-vocabularies", {"name": "words", "phrases": ["Mux"]})["id"]
+    here = f"/video/v1/playback-restrictions/{account.data('POST', '/video/v1/playback-restrictions', body)['id']}"
+    account.data("GET", here)
+    account.data("GET", "/video/v1/playback-restrictions")
+    account.data("PUT", f"{here}/referrer", {"allowed_domains": ["*"], "allow_no_referrer": False})
+    account.data("PUT", f"{here}/user_agent", agents)
+    account.ok("DELETE", here)
+    words = account.data("POST", "/video/v1/transcription-vocabularies", {"name": "words", "phrases": ["Mux"]})["id"]
     here = f"/video/v1/transcription-vocabularies/{words}"
-    guest.data("GET", here)
-    guest.data("GET", "/video/v1/transcription-vocabularies")
-    guest.data("PUT", here, {"phrases": ["Mux", "anyio"]})
-    guest.ok("DELETE", here)
-    configuration = guest.data("GET", "/video/v1/drm-configurations")[0]["id"]
-    guest.data("GET", f"/video/v1/drm-configurations/{configuration}")
-    guest.data("GET", "/video/v1/delivery-usage")
+    account.data("GET", here)
+    account.data("GET", "/video/v1/transcription-vocabularies")
+    account.data("PUT", here, {"phrases": ["Mux", "anyio"]})
+    account.ok("DELETE", here)
+    configuration = account.data("GET", "/video/v1/drm-configurations")[0]["id"]
+    account.data("GET", f"/video/v1/drm-configurations/{configuration}")
+    account.data("GET", "/video/v1/delivery-usage")
 
 
-def legacy(guest: Guest) -> None:
-    """What Mux has given up: web inputs, spaces and their broadcasts."""
-    stream = guest.data("POST", "/video/v1/live-streams", {"playback_policies": ["public"]})["id"]
-    web = guest.data("POST", "/video/v1/web-inputs", {"url": "https://example.com", "live_stream_id": stream})["id"]
+def legacy(account: TourAccount) -> None:
+    """Resources that Mux has withdrawn: web inputs, spaces and their broadcasts."""
+    stream = account.data("POST", "/video/v1/live-streams", {"playback_policies": ["public"]})["id"]
+    web = account.data("POST", "/video/v1/web-inputs", {"url": "https://example.com", "live_stream_id": stream})["id"]
     here = f"/video/v1/web-inputs/{web}"
-    guest.data("GET", here)
-    guest.data("GET", "/video/v1/web-inputs")
-    guest.data("PUT", f"{here}/url", {"url": "https://example.com/2"})
-    guest.data("PUT", f"{here}/launch")
-    guest.pass_time(60)
-    guest.data("PUT", f"{here}/reload")
-    guest.data("PUT", f"{here}/shutdown")
-    guest.pass_time(600)
-    guest.ok("DELETE", here)
-    space = guest.data("POST", "/video/v1/spaces", {})["id"]
+    account.data("GET", here)
+    account.data("GET", "/video/v1/web-inputs")
+    account.data("PUT", f"{here}/url", {"url": "https://example.com/2"})
+    account.data("PUT", f"{here}/launch")
+    account.pass_time(60)
+    account.data("PUT", f"{here}/reload")
+    account.data("PUT", f"{here}/shutdown")
+    account.pass_time(600)
+    account.ok("DELETE", here)
+    space = account.data("POST", "/video/v1/spaces", {})["id"]
     here = f"/video/v1/spaces/{space}"
-    guest.data("GET", here)
-    guest.data("GET", "/video/v1/spaces")
-    broadcast = guest.data("POST", f"{here}/broadcasts", {"live_stream_id": stream})["id"]
-    guest.data("GET", f"{here}/broadcasts/{broadcast}")
-    guest.emulator.spaces.join(space, "somebody")
-    guest.data("POST", f"{here}/broadcasts/{broadcast}/start")
-    guest.data("POST", f"{here}/broadcasts/{broadcast}/stop")
-    guest.emulator.spaces.leave(space, "somebody")
-    guest.pass_time(600)
-    guest.ok("DELETE", f"{here}/broadcasts/{broadcast}")
-    guest.ok("DELETE", here)
+    account.data("GET", here)
+    account.data("GET", "/video/v1/spaces")
+    broadcast = account.data("POST", f"{here}/broadcasts", {"live_stream_id": stream})["id"]
+    account.data("GET", f"{here}/broadcasts/{broadcast}")
+    account.emulator.spaces.join(space, "somebody")
+    account.data("POST", f"{here}/broadcasts/{broadcast}/start")
+    account.data("POST", f"{here}/broadcasts/{broadcast}/stop")
+    account.emulator.spaces.leave(space, "somebody")
+    account.pass_time(600)
+    account.ok("DELETE", f"{here}/broadcasts/{broadcast}")
+    account.ok("DELETE", here)
 
 
-def system(guest: Guest) -> None:
-    """Keys of both generations, webhooks, usage exports, who am I."""
+def system(account: TourAccount) -> None:
+    """Signing keys by both paths, webhooks, usage exports, and whoami."""
     for family in ("system", "video"):
-        key = guest.data("POST", f"/{family}/v1/signing-keys")["id"]
-        guest.data("GET", f"/{family}/v1/signing-keys/{key}")
-        guest.data("GET", f"/{family}/v1/signing-keys")
-        guest.ok("DELETE", f"/{family}/v1/signing-keys/{key}")
-    hook = guest.data("POST", "/system/v1/webhooks", {"address": "https://example.com/hooks"})["id"]
-    guest.data("GET", f"/system/v1/webhooks/{hook}")
-    guest.data("GET", "/system/v1/webhooks")
-    guest.data("PATCH", f"/system/v1/webhooks/{hook}", {"enabled": False})
-    guest.ok("DELETE", f"/system/v1/webhooks/{hook}")
-    guest.ok("GET", "/system/v1/usage/exports")
-    guest.data("GET", "/system/v1/whoami")
+        key = account.data("POST", f"/{family}/v1/signing-keys")["id"]
+        account.data("GET", f"/{family}/v1/signing-keys/{key}")
+        account.data("GET", f"/{family}/v1/signing-keys")
+        account.ok("DELETE", f"/{family}/v1/signing-keys/{key}")
+    hook = account.data("POST", "/system/v1/webhooks", {"address": "https://example.com/hooks"})["id"]
+    account.data("GET", f"/system/v1/webhooks/{hook}")
+    account.data("GET", "/system/v1/webhooks")
+    account.data("PATCH", f"/system/v1/webhooks/{hook}", {"enabled": False})
+    account.ok("DELETE", f"/system/v1/webhooks/{hook}")
+    account.ok("GET", "/system/v1/usage/exports")
+    account.data("GET", "/system/v1/whoami")
 
 
-def robots(guest: Guest, asset: Json) -> None:
+def robots(account: TourAccount, asset: Json) -> None:
     """In both versions, a job of every workflow, one that is cancelled, and a directive that runs. The terms of v1 are accepted."""
     for operation in spec.operations():
         if operation.id.startswith(("robots.jobs.", "robots_v0.jobs.")) and operation.id.endswith(".create"):
             # Editing captions leaves other tracks than it found.
-            track = next(track["id"] for track in asset_of(guest, asset)["tracks"] if track["type"] == "text")
+            track = next(track["id"] for track in asset_of(account, asset)["tracks"] if track["type"] == "text")
             known = {"asset_id": asset["id"], "track_id": track, "to_language_code": "de"}
-            job = guest.data("POST", operation.path, job_body(operation, known))["id"]
-            guest.pass_time(600)
-            guest.data("GET", f"{operation.path}/{job}")
+            job = account.data("POST", operation.path, job_body(operation, known))["id"]
+            account.pass_time(600)
+            account.data("GET", f"{operation.path}/{job}")
     for root in ("/robots/v0", "/robots/v1"):
-        guest.data("GET", f"{root}/jobs?limit=5")
-        job = guest.data("POST", f"{root}/jobs/summarize", {"parameters": {"asset_id": asset["id"], "title_length": 5}})["id"]
-        guest.data("POST", f"{root}/jobs/{job}/cancel")
+        account.data("GET", f"{root}/jobs?limit=5")
+        job = account.data("POST", f"{root}/jobs/summarize", {"parameters": {"asset_id": asset["id"], "title_length": 5}})["id"]
+        account.data("POST", f"{root}/jobs/{job}/cancel")
         body: Json = {
             "name": "all of it",
             "subject": {"type": "video.asset"},
             "workflows": [{"reference_id": "one", "workflow": "moderate", "parameters": {}}],
         }
-        directive = guest.data("POST", f"{root}/directives", body)["id"]
+        directive = account.data("POST", f"{root}/directives", body)["id"]
         here = f"{root}/directives/{directive}"
-        guest.data("GET", here)
-        guest.data("GET", f"{root}/directives")
-        run = guest.data("POST", f"{here}/runs", {"asset_id": asset["id"]})["run_id"]
-        guest.pass_time(600)
-        guest.data("GET", f"{here}/runs/{run}")
-        guest.data("GET", f"{here}/runs")
-        guest.ok("DELETE", here)
+        account.data("GET", here)
+        account.data("GET", f"{root}/directives")
+        run = account.data("POST", f"{here}/runs", {"asset_id": asset["id"]})["run_id"]
+        account.pass_time(600)
+        account.data("GET", f"{here}/runs/{run}")
+        account.data("GET", f"{here}/runs")
+        account.ok("DELETE", here)
 
 
-def metrics(guest: Guest, asset: Json) -> None:
-    """Everything of Mux Data: annotations, and whatever can be read."""
-    note = guest.data("POST", "/data/v1/annotations", {"date": int(guest.emulator.now) - 60, "note": "a release"})["id"]
-    guest.data("PATCH", f"/data/v1/annotations/{note}", {"date": int(guest.emulator.now) - 30, "note": "another release"})
+def metrics(account: TourAccount, asset: Json) -> None:
+    """Mux Data: annotations, and every GET."""
+    note = account.data("POST", "/data/v1/annotations", {"date": int(account.emulator.now) - 60, "note": "a release"})["id"]
+    account.data("PATCH", f"/data/v1/annotations/{note}", {"date": int(account.emulator.now) - 30, "note": "another release"})
     ids: dict[str, Callable[[], str]] = {
         "ANNOTATION_ID": lambda: note,
         "ASSET_ID": lambda: str(asset["id"]),
         "DIMENSION_ID": lambda: "country",
         "DIMENSION_NAME": lambda: "country",
         "FILTER_ID": lambda: "browser",
-        "INCIDENT_ID": lambda: str(guest.data("GET", "/data/v1/incidents")[0]["id"]),
+        "INCIDENT_ID": lambda: str(account.data("GET", "/data/v1/incidents")[0]["id"]),
         "PLAYBACK_ID": lambda: str(asset["playback_ids"][0]["id"]),
-        "VIDEO_ID": lambda: str(guest.data("GET", "/data/v1/dimensions/video_id?limit=1")[0]["value"]),
-        "VIDEO_VIEW_ID": lambda: str(guest.data("GET", "/data/v1/video-views")[0]["id"]),
+        "VIDEO_ID": lambda: str(account.data("GET", "/data/v1/dimensions/video_id?limit=1")[0]["value"]),
+        "VIDEO_VIEW_ID": lambda: str(account.data("GET", "/data/v1/video-views")[0]["id"]),
     }
     for operation in spec.operations():
         if operation.path.startswith("/data/v1/") and operation.verb == "GET":
-            guest.ok("GET", data_target(operation, ids))
-    guest.ok("DELETE", f"/data/v1/annotations/{note}")
+            account.ok("GET", data_target(operation, ids))
+    account.ok("DELETE", f"/data/v1/annotations/{note}")
 
 
 def data_target(operation: spec.Operation, ids: dict[str, Callable[[], str]]) -> str:
@@ -302,20 +302,20 @@ def job_body(operation: spec.Operation, known: dict[str, Any]) -> Json:
     return {**body, "parameters": {**given, **least(parameters, known)}}
 
 
-def changes(guest: Guest) -> Json:
+def changes(account: TourAccount) -> Json:
     """Call every operation but those of Mux Data, which only reads what others do. Returns an asset that is left."""
-    asset = assets(guest)
-    uploads(guest)
-    live_streams(guest)
-    around_video(guest)
-    legacy(guest)
-    system(guest)
-    robots(guest, asset)
+    asset = assets(account)
+    uploads(account)
+    live_streams(account)
+    around_video(account)
+    legacy(account)
+    system(account)
+    robots(account, asset)
     return asset
 
 
-def everything(guest: Guest) -> Json:
+def everything(account: TourAccount) -> Json:
     """Call every operation. Returns an asset that is left."""
-    asset = changes(guest)
-    metrics(guest, asset)
+    asset = changes(account)
+    metrics(account, asset)
     return asset

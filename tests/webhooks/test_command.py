@@ -20,7 +20,7 @@ from mux_async.cli import main
 from mux_async.emulator import example_event
 from mux_async.webhooks import EVENTS, parse_event, unwrap
 from tests.cli.commands import command, environment
-from tests.emulator.judging import judge_event, statuses_of
+from tests.emulator.validating import statuses_of, validate_event
 from tests.webhooks.samples import SECRET, body_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -182,7 +182,7 @@ def test_samples(kind: Any) -> None:
     made = example_event(kind, NOW, seed="seed")
     event = parse_event(made)
 
-    judge_event(orjson.dumps(made))
+    validate_event(orjson.dumps(made))
     assert isinstance(event, EVENTS[kind])
     assert event.to_wire() == made
     assert event.created_at == NOW

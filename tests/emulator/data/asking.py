@@ -1,4 +1,4 @@
-"""What the tests of the Data API share: requests with parameters, and views as the API shows each by itself."""
+"""What the tests of the Data API share: requests with parameters, and views as the API returns each of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mux_async.emulator import Response
 from tests.emulator.harness import START, Account, Json
 
 NOON = START + 12 * 3600 + 1234.5
-"""A busy time of the day, at no round number."""
+"""A time of the day with many views, not a round number."""
 DAY = 86_400
 LIST = "/data/v1/video-views"
 METRICS = "/data/v1/metrics"
@@ -128,7 +128,7 @@ DERIVED = {
     "playback_business_exception": "playback_business_exception_error_type_id",
     "video_startup_business_exception": "video_startup_business_exception_error_type_id",
 }
-"""Dimensions that are no field, but whether another one is set."""
+"""Dimensions that are not fields of a view, and the field that is set if they are true."""
 
 
 def views(account: Account, start: float, end: float) -> list[View]:
@@ -139,7 +139,7 @@ def views(account: Account, start: float, end: float) -> list[View]:
 
 @cache
 def quiet_account() -> Account:
-    """A busy account that no test writes to."""
+    """An account at a busy time that no test writes to."""
     return busy_account()
 
 
@@ -150,5 +150,5 @@ def last_day() -> list[View]:
 
 
 def near(one: float, other: float) -> bool:
-    """Whether two numbers are the same, but for the last digits of sums in another order."""
+    """Whether two numbers are equal, except for rounding."""
     return isclose(one, other, rel_tol=1e-9, abs_tol=1e-12)

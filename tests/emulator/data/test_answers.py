@@ -1,4 +1,4 @@
-"""Every operation of the Data API: its answer is what the facts describe, and our own client reads all of it."""
+"""Every operation of the Data API: the response is as described, and the SDK's client decodes all of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mux_async import LimitSettings, Mux, Page
 from mux_async.emulator import Emulator, EmulatorSettings, EmulatorTransport, serve
 from mux_async.models import Model
 from tests.emulator.data.asking import NOON, busy_account
-from tests.emulator.described import judge
+from tests.emulator.described import validate_response
 from tests.emulator.harness import Account
 from tests.generated import spec
 
@@ -24,7 +24,7 @@ OPERATIONS = sorted(operation.id for operation in spec.operations() if operation
 
 @attrs.frozen
 class Known:
-    """What there is to ask about."""
+    """Ids of existing objects."""
 
     asset: str
     playback: str
@@ -33,7 +33,7 @@ class Known:
     note: str
 
     def fill(self, path: str) -> str:
-        """Put ids into a path."""
+        """Fill the parameters of a path."""
         names = {
             "ASSET_ID": self.asset,
             "PLAYBACK_ID": self.playback,
@@ -58,7 +58,7 @@ class Known:
 
 @pytest.fixture(scope="module")
 def account() -> Account:
-    """Made once: a week of views takes half a second."""
+    """One account for the module, because a week of views is slow to generate."""
     account = busy_account(settings=EmulatorSettings(limits=None, time_to_ready=0.0))
     account.create_asset(playback_policies=["public"])
     return account
@@ -66,7 +66,7 @@ def account() -> Account:
 
 @pytest.fixture(scope="module")
 def kept(account: Account) -> Known:
-    """What no test deletes, and no note."""
+    """The objects that no test deletes; no annotation."""
     (asset,) = account.data("GET", "/video/v1/assets")
     view = account.data("GET", "/data/v1/video-views")[0]["id"]
     incident = account.data("GET", "/data/v1/incidents")[0]["id"]
@@ -75,36 +75,36 @@ def kept(account: Account) -> Known:
 
 @pytest.fixture
 def known(account: Account, kept: Known) -> Known:
-    """What there is, with a note of the test's own."""
+    """The objects, and an annotation of the test's own."""
     note = account.data("POST", "/data/v1/annotations", {"date": int(NOON), "note": "release"})
     return attrs.evolve(kept, note=note["id"])
 
 
 @pytest.mark.parametrize("operation_id", OPERATIONS)
 def test_described(account: Account, known: Known, operation_id: str) -> None:
-    """An answer has the described status and validates against its schema, with data in it and without."""
+    """A response has the described status and validates against its schema, with data and without."""
     operation = next(operation for operation in spec.operations() if operation.id == operation_id)
     body = {"date": int(NOON), "note": "x"} if operation.body else None
     path = known.fill(operation.path)
     query = "?dimension=country&values[]=US" if path.endswith("rendition/comparison") else ""
 
-    judge(operation_id, account.send(operation.verb, path + query, body))
+    validate_response(operation_id, account.send(operation.verb, path + query, body))
     names = {parameter["name"] for parameter in operation.parameters}
     if "filters[]" in names:
         more = "&" if query else "?"
-        judge(operation_id, account.send(operation.verb, f"{path}{query}{more}filters[]=country:XX"))
+        validate_response(operation_id, account.send(operation.verb, f"{path}{query}{more}filters[]=country:XX"))
 
 
 @pytest.mark.parametrize("metric", spec.schemas()["DataMetricId"]["enum"])
 def test_every_metric(account: Account, metric: str) -> None:
-    """Every metric, each way, has an answer that is described."""
+    """Every metric gets a described response from each operation on metrics."""
     for operation_id, end in [
         ("data.metrics.get_overall_values", "overall"),
         ("data.metrics.list_breakdown_values", "breakdown?group_by=video_cdn_trace"),
         ("data.metrics.get_timeseries", "timeseries"),
         ("data.metrics.get_insights", "insights"),
     ]:
-        judge(operation_id, account.send("GET", f"/data/v1/metrics/{metric}/{end}"))
+        validate_response(operation_id, account.send("GET", f"/data/v1/metrics/{metric}/{end}"))
 
 
 _STARTUP, _BITRATE = "video-startup-time", "current-average-bitrate"
@@ -200,7 +200,7 @@ async def client(emulator: Emulator, door: str) -> AsyncGenerator[Mux, None]:
 
 
 def unknown(value: object, where: str = "$") -> list[str]:
-    """Where a typed value holds members that its class does not know."""
+    """Return where a decoded value has members that its class does not know."""
     if isinstance(value, Page):
         return unknown(cast("Page[object, object]", value).envelope, where)
     if isinstance(value, Model):
@@ -223,7 +223,7 @@ def test_calls_are_all() -> None:
 @pytest.mark.virtual_time
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the deprecated twins are called on purpose
 async def test_client(account: Account, known: Known) -> None:
-    """Every operation, through the client, decodes with nothing left over."""
+    """The client decodes the response of every operation without unknown members."""
     emulator = account.emulator
     before = len(emulator.arrivals)
     async with client(emulator, "in-process") as mux:
@@ -240,7 +240,7 @@ async def test_client(account: Account, known: Known) -> None:
     indirect=["anyio_backend"],
 )
 async def test_doors(account: Account, known: Known, door: str) -> None:
-    """One of each family gives the same through either door, and it is what the core answers."""
+    """The transport and the server give the same response as the emulator itself, for an operation of each family."""
     chosen = [
         "data.annotations.retrieve",
         "data.dimensions.list_values",

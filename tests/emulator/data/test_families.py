@@ -1,4 +1,4 @@
-"""Errors, incidents, exports, subviews, engagement and notes: they agree with the views, too."""
+"""Errors, incidents, exports, subviews, engagement and annotations agree with the views."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def overall(metric: str, **query: Any) -> Json:
 
 
 def test_errors() -> None:
-    """Counts of errors are those of the views that met them; shares are of all errors."""
+    """Counts of errors are those of the views with the error; shares are of all errors."""
     found = ask(ACCOUNT, "/data/v1/errors")["data"]
 
     assert sum(row["count"] for row in found) == sum(view["error_type_id"] is not None for view in last_day())
@@ -40,7 +40,7 @@ def test_errors() -> None:
 
 
 def test_incidents() -> None:
-    """An incident counts the failed views of its value in its hours; lists can be narrowed and ordered; one has others related to it."""
+    """An incident counts the failed views of its value in its hours; lists can be filtered and ordered; incidents have related ones."""
     found = rows(ACCOUNT, "/data/v1/incidents")
 
     assert {row["status"] for row in found} <= {"open", "closed", "expired"}
@@ -75,7 +75,7 @@ def by_hour(incident: Json, filters: list[str]) -> list[int]:
 
 
 def test_hours_of_incidents() -> None:
-    """From its start to its end every judged hour of an incident is bad, the hour that closes it is good, and its sums are theirs."""
+    """Every counted hour of an incident is bad, the hour that closes it is good, and its numbers are the sums of the bad hours."""
     closed = rows(ACCOUNT, "/data/v1/incidents", status="closed")
     for row in closed:
         filters = [row["incident_key"].replace("=", ":")]
@@ -90,7 +90,7 @@ def test_hours_of_incidents() -> None:
 
 
 def test_open_incident() -> None:
-    """While a CDN is in difficulties its incident is open; later the same one is closed or expired, and has an end if it is closed."""
+    """An incident is open while a CDN fails; later the same incident is closed or expired."""
     account = busy_account()
     opened: list[Json] = []
     while not opened:
@@ -106,7 +106,7 @@ def test_open_incident() -> None:
 
 
 def test_exports() -> None:
-    """Both operations list the same days; a file holds a line for every view of its day, until its address expires."""
+    """Both operations list the same days; a file has a line for every view of its day; its URL expires."""
     account = busy_account()
     listed = ask(account, "/data/v1/exports/views")["data"]
     legacy = ask(account, "/data/v1/exports")["data"]
@@ -133,7 +133,7 @@ def test_exports() -> None:
 
 @pytest.mark.parametrize("kind", ["rendition", "playback_mode"])
 def test_subviews(kind: str) -> None:
-    """Playing time by subview adds up to the metric of that name, by whatever it is grouped, filtered, compared or cut into hours."""
+    """Playing time by subview adds up to the metric of that name, however it is grouped, filtered, compared or divided into hours."""
     base = f"/data/v1/subview-metrics/playing_time/{kind}"
     whole = ask(ACCOUNT, f"{base}/overall")["data"]["metric_value"]
     found = rows(ACCOUNT, f"{base}/breakdown")
@@ -158,7 +158,7 @@ def test_subviews(kind: str) -> None:
 
 
 def test_subview_details() -> None:
-    """Grouping keeps to what is asked; the unfinished hour is left out; values are found by a part; ``__empty__`` is a value."""
+    """Rows are grouped by the given fields; the unfinished hour is left out; values can be searched; ``__empty__`` is a value."""
     base = "/data/v1/subview-metrics/playing_time/rendition"
     heights = ask(ACCOUNT, f"{base}/breakdown", group_by=["video_source_height"])
     series = ask(ACCOUNT, f"{base}/breakdown-timeseries", timeframe=["3:hours"])
@@ -180,7 +180,7 @@ def test_subview_details() -> None:
 
 
 def test_heatmap() -> None:
-    """A heatmap times the length of its parts is the average playing time; each view watches the start more than the end."""
+    """The sum of a heatmap times the length of a part is the average playing time; the start is watched more than the end."""
     found = ask(ACCOUNT, "/data/v1/engagement/videos/harbour-s1e1/heatmap")["data"]
     watching = [view for view in last_day() if view["video_id"] == "harbour-s1e1"]
     duration = watching[0]["video_duration"]
@@ -193,7 +193,7 @@ def test_heatmap() -> None:
 
 
 def test_hotspots() -> None:
-    """Hotspots are the hottest parts of the heatmap, coldest on demand, within the video, with scores from 0 to 1."""
+    """Hotspots are the most watched parts of the heatmap, or the least watched ones, with scores from 0 to 1."""
     path = "/data/v1/engagement/videos/kitchen-101/hotspots"
     hot = ask(ACCOUNT, path, limit=100)["data"]["hotspots"]
     cold = ask(ACCOUNT, path, order_direction="asc", limit=3)["data"]["hotspots"]
@@ -213,7 +213,7 @@ def test_hotspots() -> None:
 
 
 def test_engagement_of_own() -> None:
-    """An asset, its playback id and its video id have the same heatmap; unknown ones are 404, unwatched ones all zeros."""
+    """An asset, its playback id and its video id have the same heatmap; an unknown id is a 404, an unwatched asset has zeros."""
     account = Account(EmulatorSettings(limits=None, time_to_ready=0.0))
     account.clock.now = NOON
     asset = account.create_asset(playback_policies=["public"])
@@ -236,7 +236,7 @@ def test_engagement_of_own() -> None:
 
 
 def test_annotations() -> None:
-    """Notes are written, read, changed, listed by date within a period or without one, and deleted."""
+    """Annotations are created, read, changed, listed by date with and without a period, and deleted."""
     account = busy_account()
     base = "/data/v1/annotations"
     dates = [int(NOON) - 3600, int(NOON) + DAY, int(NOON) - 3 * DAY]
@@ -270,7 +270,7 @@ def test_annotations() -> None:
 
 
 def test_annotations_are_kept(tmp_path: Path) -> None:
-    """With a state file, notes and views are the same after a restart."""
+    """With a state file, annotations and views are the same after a restart."""
     settings = EmulatorSettings(limits=None, state=tmp_path / "state")
     one = busy_account(settings=settings)
     note = one.data("POST", "/data/v1/annotations", {"date": 1, "note": "before"})

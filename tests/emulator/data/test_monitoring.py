@@ -1,4 +1,4 @@
-"""Monitoring sees views while they are going on; what it says now, lists and metrics say once the views have ended."""
+"""Monitoring shows views while they go on; its numbers agree with the records of the views after they have ended."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def account() -> Account:
 
 @pytest.fixture(scope="module")
 def known() -> list[View]:
-    """The views around now, as they are known when all of them have ended."""
+    """The views around now, as recorded after all of them have ended."""
     later = busy_account()
     later.pass_time(4 * 3600)
     return views(later, NOON - 3600, NOON + 4 * 3600)
@@ -30,7 +30,7 @@ def watching(known: list[View], at: int) -> list[View]:
 
 
 def test_concurrent_viewers(account: Account, known: list[View]) -> None:
-    """Half an hour in steps of five seconds; each point counts whom later records show to have been watching then."""
+    """Half an hour in steps of five seconds; each point counts the viewers who watch then according to later records."""
     answer = ask(account, f"{CCV}/timeseries")
     points: list[Json] = answer["data"]
 
@@ -43,7 +43,7 @@ def test_concurrent_viewers(account: Account, known: list[View]) -> None:
 
 
 def test_breakdown(account: Account) -> None:
-    """At one moment, viewers by country are those of the series at that moment, and a filter keeps one row."""
+    """At any moment, viewers by country add up to the point of the series, and a filter keeps one row."""
     for at in range(NOW - NOW % 5 - 1800, NOW, 300):
         answer = ask(account, f"{CCV}/breakdown", dimension="country", timestamp=at)
         total = ask(account, f"{CCV}/timeseries", timestamp=at)["data"][0]["concurrent_viewers"]
@@ -59,7 +59,7 @@ def test_breakdown(account: Account) -> None:
 @pytest.mark.parametrize("direction", ["asc", "desc"])
 @pytest.mark.parametrize(("order", "member"), [("value", "metric_value"), ("views", "concurrent_viewers"), ("field", "value")])
 def test_order(account: Account, order: str, member: str, direction: str) -> None:
-    """Rows come in the order that was asked for."""
+    """Rows have the requested order."""
     found = ask(account, f"{CCV}/breakdown", dimension="country", order_by=order, order_direction=direction)["data"]
     values = [row[member] for row in found]
 
@@ -68,7 +68,7 @@ def test_order(account: Account, order: str, member: str, direction: str) -> Non
 
 
 def test_breakdown_timeseries(account: Account) -> None:
-    """A minute by default, each point a breakdown with at most so many values, ten unless asked."""
+    """One minute by default; each point is a breakdown with at most ``limit`` values, by default ten."""
     answer = ask(account, f"{CCV}/breakdown-timeseries", dimension="country")
     long = ask(account, f"{CCV}/breakdown-timeseries", dimension="country", timeframe=["10:minutes"], limit=2)
 
@@ -92,7 +92,7 @@ def test_breakdown_timeseries(account: Account) -> None:
     ],
 )
 def test_shares(account: Account, metric: str) -> None:
-    """Percentages are shares: between 0 and 1, or null where there is nobody to take a share of; over a day some are above 0."""
+    """Percentages are shares from 0 to 1, or null without viewers; over a day some are above 0."""
     found: list[float | None] = []
     for hour in range(24):
         points = ask(account, f"{BASE}/{metric}/timeseries", timestamp=NOW - DAY + hour * 3600)["data"]
@@ -104,7 +104,7 @@ def test_shares(account: Account, metric: str) -> None:
 
 
 def test_bitrate(account: Account, known: list[View]) -> None:
-    """The bitrate is the average of those watching."""
+    """The bitrate is the average of the current viewers."""
     point = ask(account, f"{BASE}/current-average-bitrate/timeseries", timestamp=NOW - NOW % 5 - 600)["data"][0]
     rates = [view["weighted_average_bitrate"] or 0 for view in watching(known, NOW - NOW % 5 - 600)]
 
@@ -112,7 +112,7 @@ def test_bitrate(account: Account, known: list[View]) -> None:
 
 
 def test_stalls(account: Account, known: list[View]) -> None:
-    """Who stands still at a moment is who has a stall around it in the record."""
+    """The share of stalled viewers at a moment is that of the views with a stall at that moment in their records."""
     stalled = [(start, view) for view in known for start, end in view.stalls if start // 1000 < NOW - 5 and end - start > 1500]
     start, _ = stalled[-1]
     at = start // 1000 + 1
@@ -125,7 +125,7 @@ def test_stalls(account: Account, known: list[View]) -> None:
 
 
 def test_histogram(account: Account, known: list[View]) -> None:
-    """One row per minute; the buckets of a row count the views that first showed a picture in it, and their shares are 1 together."""
+    """One row per minute; its buckets count the views whose first frame is in that minute, and their shares add up to 1."""
     answer = ask(account, f"{BASE}/video-startup-time/histogram-timeseries")
     rows = answer["data"]
     times = [
@@ -147,7 +147,7 @@ def test_histogram(account: Account, known: list[View]) -> None:
 
 
 def test_twins(account: Account) -> None:
-    """The deprecated paths say the same, of one metric and one dimension less."""
+    """The deprecated paths return the same, with one metric and one dimension less."""
     old = "/data/v1/realtime"
 
     def names(path: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""All numbers are computed from the same views, so whatever can be reached in two ways is the same in both."""
+"""All numbers are computed from the same views, so different operations return the same values."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def overall(metric: str, **query: Any) -> Json:
 
 
 def aggregation(metric: str) -> str:
-    """The measurement of a metric when none is asked for."""
+    """The default measurement of a metric."""
     found: str = ask(ACCOUNT, f"{METRICS}/{metric}/overall")["meta"]["aggregation"]
     return found
 
 
 def test_metrics_are_all() -> None:
-    """Every metric of the facts is there, with the default measurement that is documented."""
+    """Every metric of the facts exists, with the documented default measurement."""
     defaults = {metric: aggregation(metric) for metric in EVERY_METRIC}
 
     assert len(defaults) == 51
@@ -52,7 +52,7 @@ def test_metrics_are_all() -> None:
 
 @pytest.mark.parametrize("metric", EVERY_METRIC)
 def test_breakdown_and_overall(metric: str) -> None:
-    """Rows of a breakdown add up to the overall number of views and time watched, and to the value where values can be added."""
+    """Rows of a breakdown add up to the overall views and watch time, and to the overall value if values can be added."""
     found = rows(ACCOUNT, f"{METRICS}/{metric}/breakdown", group_by="browser")
     whole = overall(metric)
 
@@ -71,7 +71,7 @@ def test_breakdown_and_overall(metric: str) -> None:
 
 @pytest.mark.parametrize("metric", ["video_startup_time", "viewer_experience_score", "unique_viewers", "ad_break_count"])
 def test_row_is_a_filtered_overall(metric: str) -> None:
-    """A row of a breakdown is what the overall value says when filtered by the row's value."""
+    """A row of a breakdown equals the overall value filtered by the row's value."""
     for row in rows(ACCOUNT, f"{METRICS}/{metric}/breakdown", group_by="cdn"):
         alone = overall(metric, filters=[f"cdn:{row['field'] or '__empty__'}"])
 
@@ -81,7 +81,7 @@ def test_row_is_a_filtered_overall(metric: str) -> None:
 
 @pytest.mark.parametrize("measurement", ["95th", "median", "avg", "count", "sum"])
 def test_measurements(measurement: str) -> None:
-    """Each measurement is what its name says, of the values in the views."""
+    """Each measurement is computed from the views' values as its name says."""
     values = [view["time_to_first_frame"] for view in last_day() if view["watched"]]
     value = overall("video_startup_time", measurement=measurement)["value"]
     wanted = {
@@ -99,7 +99,7 @@ def test_measurements(measurement: str) -> None:
 
 
 def test_one_value() -> None:
-    """Of one view's value, each measurement is that value, but for the count, which is 1."""
+    """If only one view has a value, each measurement is that value, and the count is 1."""
     one = next(view for view in last_day() if view["watched"] and view["view_session_id"] is not None)
 
     def measured(measurement: str) -> float:
@@ -115,7 +115,7 @@ def test_one_value() -> None:
 @pytest.mark.parametrize("order", ["negative_impact", "value", "views", "field"])
 @pytest.mark.parametrize("direction", ["asc", "desc"])
 def test_order(order: str, direction: str) -> None:
-    """Rows come in the order that was asked for, and pages of any size put together are the whole."""
+    """Rows have the requested order, and the pages of any size make up the whole list."""
     path = f"{METRICS}/video_startup_time/breakdown"
     found = rows(ACCOUNT, path, group_by="video_title", order_by=order, order_direction=direction)
     paged = [
@@ -133,7 +133,7 @@ def test_order(order: str, direction: str) -> None:
 
 
 def test_impact() -> None:
-    """The impact is a rank: 1 for the row that pulls the metric furthest to its bad side, by views."""
+    """The impact is a rank: 1 for the row that worsens the metric most, weighted by views."""
     path = f"{METRICS}/viewer_experience_score/breakdown"
     found = rows(ACCOUNT, path, group_by="country")
     whole = overall("viewer_experience_score")["value"]
@@ -148,7 +148,7 @@ def test_impact() -> None:
     [("89:minutes", "minute"), ("90:minutes", "ten_minutes"), ("6:hours", "hour"), ("7:days", "hour")],
 )
 def test_timeseries_and_list(timeframe: str, granularity: str) -> None:
-    """Views of the points add up to the list's total; the width of a point depends on the period; empty points are null."""
+    """Views of the points add up to the total of the list; the width of a point depends on the period; empty points are null."""
     answer = ask(ACCOUNT, f"{METRICS}/views/timeseries", timeframe=[timeframe])
     total = ask(ACCOUNT, LIST, timeframe=[timeframe])["total_row_count"]
     times = [row[0] for row in answer["data"]]
@@ -171,7 +171,7 @@ def test_long_timeseries() -> None:
 
 
 def test_point_is_an_overall() -> None:
-    """A point of a series is what the overall value says of its hour."""
+    """A point of a series equals the overall value of its hour."""
     now = int(NOON)
     end = now - now % 3600
     answer = ask(ACCOUNT, f"{METRICS}/video_startup_time/timeseries", timeframe=[end - 5 * 3600, end], group_by="hour")
@@ -190,7 +190,7 @@ def test_point_is_an_overall() -> None:
 
 
 def test_comparison() -> None:
-    """For a value of a dimension, every score and metric of the comparison is the overall one and the row of the breakdown."""
+    """Every score and metric of a comparison equals the filtered overall value and the row of the breakdown."""
     totals, *scores = ask(ACCOUNT, f"{METRICS}/comparison", dimension="country", value="US")["data"]
     found = [score for score in scores if "value" in score] + [item for score in scores for item in score.get("items", ())]
 
@@ -208,7 +208,7 @@ def test_comparison() -> None:
 
 
 def test_comparison_of_all() -> None:
-    """Without a dimension it is about all views; those that began in the period are counted whether they have ended or not."""
+    """Without a dimension, a comparison counts all views; started views count whether they have ended or not."""
     totals = ask(ACCOUNT, f"{METRICS}/comparison", timeframe=["1:hour"])["data"][0]
     later = busy_account()
     later.pass_time(4 * 3600)
@@ -222,7 +222,7 @@ def test_comparison_of_all() -> None:
 
 
 def test_insights() -> None:
-    """An insight is a row of a breakdown that does harm, worst first; the order can be turned around."""
+    """An insight is a row of a breakdown that worsens the metric, worst first; the order can be reversed."""
     found = ask(ACCOUNT, f"{METRICS}/video_startup_time/insights")["data"]
     scores = [row["negative_impact_score"] for row in found]
 
@@ -238,7 +238,7 @@ def test_insights() -> None:
 
 
 def test_nothing_to_measure() -> None:
-    """Where no view matches there are zeros, empty lists and nulls, not errors."""
+    """If no view matches, the results are zeros, empty lists and nulls, not errors."""
     nobody = {"filters": ["country:XX"]}
 
     assert overall("video_startup_time", **nobody)["value"] == 0

@@ -1,4 +1,4 @@
-"""The query language: filters, periods, orders and pages, and what is refused with which parameter named."""
+"""Query parameters of the Data API: filters, periods, orders and pages, and errors that name the parameter."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def every_id() -> set[str]:
 
 
 def listed(*filters: str, **query: Any) -> set[str]:
-    """Ids of the views that a list gives, page by page."""
+    """Ids of the views in a list, from all its pages."""
     return {row["id"] for row in rows(ACCOUNT, LIST, filters=list(filters), **query)}
 
 
@@ -36,7 +36,7 @@ def having(dimension: str, *values: str | None) -> set[str]:
 @pytest.mark.proof
 @pytest.mark.parametrize("dimension", DIMENSIONS)
 def test_partition(dimension: str) -> None:
-    """For every dimension and a value of it, the views that have it and those that have not are all views, and none is both."""
+    """A filter by a value and its negation select complementary sets of views, for every dimension."""
     value = last_day()[0].value(dimension)
     text = EMPTY if value is None else value
     kept, dropped = listed(f"{dimension}:{text}"), listed(f"!{dimension}:{text}")
@@ -47,7 +47,7 @@ def test_partition(dimension: str) -> None:
 
 
 def test_alternatives() -> None:
-    """Filters on one dimension are alternatives; on several, all must match; what is excluded is excluded whatever else matches."""
+    """Filters on one dimension are alternatives, filters on several must all match, and exclusions always apply."""
     assert listed("country:US", "country:DE") == having("country", "US", "DE")
     assert listed("country:US", "browser:Chrome") == having("country", "US") & having("browser", "Chrome")
     assert listed("country:US", "country:DE", "!country:DE") == having("country", "US")
@@ -71,7 +71,7 @@ def test_value_with_colon() -> None:
 
 
 def test_trace() -> None:
-    """Of a trace, plus wants an element, minus forbids it, and brackets are the whole list; a bare plus in a URL works too."""
+    """For a trace, plus requires an element, minus excludes it, brackets match the whole list; an unescaped plus works, too."""
     with_fastly = {view.id for view in last_day() if "fastly" in view["video_cdn_trace"]}
     changed = {view.id for view in last_day() if view["video_cdn_trace"] == ["fastly", "akamai"]}
 
@@ -91,7 +91,7 @@ def test_trace() -> None:
     metric=st.sampled_from(["aggregate_startup_time", "rebuffer_count", "max_request_latency"]),
 )
 def test_metric_filter(limit: int, relation: tuple[str, str], metric: str) -> None:
-    """A filter by a metric and its opposite divide the views that have a value; the others match neither."""
+    """A filter by a metric and its opposite select complementary sets of the views that have a value; other views match neither."""
     kept, dropped = (listed(metric_filters=[f"{metric}{sign}{limit}"]) for sign in relation)
     measured = {view.id for view in last_day() if view["watched"] or metric == "rebuffer_count"}
 
@@ -259,7 +259,7 @@ def test_nothing_breaks(name: str, values: list[str], path: str) -> None:
 
 
 def test_dimension_values() -> None:
-    """The values of a dimension, by how many views have them; together they are all views. The deprecated twin says the same."""
+    """The values of a dimension, by the number of their views, which add up to all views. The deprecated path returns the same."""
     for dimension in ("country", "cdn", "video_series", "video_cdn_trace"):
         found = rows(ACCOUNT, f"/data/v1/dimensions/{dimension}")
 
@@ -273,7 +273,7 @@ def test_dimension_values() -> None:
 
 
 def test_trace_elements() -> None:
-    """Each element of a trace is counted once per view that has it; rows can be ordered either way."""
+    """Each element of a trace is counted once per view; rows can be ordered both ways."""
     path = "/data/v1/dimensions/video_cdn_trace/elements"
     found = {row["value"]: row["total_count"] for row in rows(ACCOUNT, path)}
     by_name = [row["value"] for row in rows(ACCOUNT, path, order_by="value")]

@@ -30,7 +30,7 @@ def test_size(week: list[View]) -> None:
 
 
 def test_same_seed() -> None:
-    """The same seed makes the same views, in another emulator and in another order of asking; another seed makes others."""
+    """The same seed gives the same views, in another emulator and in another order of requests; another seed gives others."""
     one, other, seeded = busy_account(), busy_account(), busy_account(seed=1)
     before = NOON - 2 * DAY, NOON - 2 * DAY + 3600
     hour = NOON - 3600, NOON
@@ -42,7 +42,7 @@ def test_same_seed() -> None:
 
 
 def test_clock() -> None:
-    """As time passes views are added, and none that was there changes."""
+    """As time passes, views are added, and existing ones do not change."""
     account = busy_account()
     before = views(account, NOON - 3 * 3600, NOON)
     account.pass_time(3600)
@@ -66,7 +66,7 @@ def test_retention() -> None:
 
 
 def test_agrees_with_itself(week: list[View]) -> None:
-    """Watching is waiting, playing, stalling and seeking; stretches and ranges add up to what played; stalls lie within the view."""
+    """Watch time is waiting, playing, stalls and seeks; intervals and ranges add up to the playing time; stalls lie within the view."""
     for view in week:
         playback, rebuffering = view.playback, view.rebuffering
         parts = view.startup.waited, playback.view_playing_time, rebuffering.buffering_duration, playback.view_seek_duration
@@ -81,7 +81,7 @@ def test_agrees_with_itself(week: list[View]) -> None:
 
 
 def test_outcomes(week: list[View]) -> None:
-    """A view that failed to start or was left before it started has shown nothing; the others have; some fail in either way."""
+    """A view that failed to start or was left before it started has no first frame; all others have one; every outcome occurs."""
     for view in week:
         outcome = view.outcome
         never = outcome.exit_before_video_start or outcome.video_startup_failure or outcome.video_startup_business_exception
@@ -97,7 +97,7 @@ def test_outcomes(week: list[View]) -> None:
 
 
 def test_own_assets() -> None:
-    """Most views are of the account's own assets and live streams, each of which has some, under their ids and titles."""
+    """Most views are of the account's own assets and live streams, with their ids and titles."""
     account = Account(EmulatorSettings(limits=None, time_to_ready=0.0))
     account.clock.now = NOON
     made = [account.create_asset(playback_policies=["public"], meta={"title": f"Film {n}"}) for n in range(4)]
@@ -118,7 +118,7 @@ def test_own_assets() -> None:
 
 
 def test_asset_comes_and_goes() -> None:
-    """A new asset takes views from all others alike; when it is deleted everything is as it was."""
+    """A new asset takes views from all others evenly; after it is deleted, the views are as before."""
     account = Account(EmulatorSettings(limits=None, time_to_ready=0.0))
     account.clock.now = NOON
     account.create_asset()
@@ -149,7 +149,7 @@ def test_environments() -> None:
 
 
 def test_retrieve() -> None:
-    """A single view shows what its row shows, under another id; its events are in order and begin and end with it."""
+    """A single view has the fields of its row, and another id; its events are in order, from its start to its end."""
     account = quiet_account()
     for row in ask(account, LIST, limit=100)["data"]:
         view = account.data("GET", f"{LIST}/{row['id']}")
@@ -177,7 +177,7 @@ def test_unknown_view() -> None:
 
 
 def test_reset() -> None:
-    """After a reset the same views are there, and nothing that was written."""
+    """After a reset the views are the same, and annotations are deleted."""
     account = busy_account()
     before = ask(account, LIST)
     account.data("POST", "/data/v1/annotations", {"date": 1, "note": "x"})

@@ -1,4 +1,4 @@
-"""An account whose every answer and event is compared with the facts, as the tests of whole life cycles want it."""
+"""An account whose responses and events are all validated against the facts, for tests of whole life cycles."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 
 from mux_async.emulator import EmulatorSettings, Response, WebhookEvent, WebhookRequest, WebhookSettings
 from mux_async.webhooks import UnknownEvent, parse_event
-from tests.emulator.described import document, judge
+from tests.emulator.described import document, validate_response
 from tests.emulator.harness import Account, Json
 from tests.generated import spec
 
@@ -44,8 +44,8 @@ def _validator(reference: str) -> Any:
     return Draft202012Validator({**root, "components": document()["components"]})
 
 
-def judge_event(body: bytes | str) -> Json:
-    """Compare an event with the facts: its envelope, its type, its data; and let our own parser read it.
+def validate_event(body: bytes | str) -> Json:
+    """Validate an event against the facts: envelope, type and data; and parse it with the SDK.
 
     Raises:
         AssertionError: It differs; the message says where.
@@ -64,13 +64,13 @@ def judge_event(body: bytes | str) -> Json:
 
 
 def statuses_of(type: str) -> list[str]:
-    """The values that ``status`` may have in the data of an event; none where it has no such member."""
+    """The values that ``status`` may have in the data of an event; empty if the data have no such member."""
     properties = spec.resolve({"$ref": event_facts()[type]}).get("properties", {})
     return cast("list[str]", spec.resolve(properties.get("status", {})).get("enum", []))
 
 
-class Judged(Account):
-    """An account that judges what it says. ``answered`` holds the operations that succeeded."""
+class ValidatingAccount(Account):
+    """An account that validates its responses. ``answered`` has the ids of the operations that succeeded."""
 
     def __init__(self, settings: EmulatorSettings | None = None, **changes: Any) -> None:
         super().__init__(settings, **changes)
@@ -80,20 +80,20 @@ class Judged(Account):
         response = super().send(method, target, body, **more)
         found = operation_id(method, target)
         if found is not None and 200 <= response.status < 300:
-            judge(found, response)
+            validate_response(found, response)
             self.answered.add(found)
         return response
 
     @property
     def events(self) -> tuple[WebhookEvent, ...]:
-        """What happened so far, judged."""
+        """The events so far, validated."""
         events = tuple(self.emulator.events)
         for event in events:
-            judge_event(event.body)
+            validate_event(event.body)
         return events
 
     def names(self, *, since: int = 0) -> list[str]:
-        """The types of what happened so far, in order, without what they all begin with (``video.``)."""
+        """The types of the events so far, in order, without the prefix ``video.``."""
         return [event.type.removeprefix("video.") for event in self.events[since:]]
 
     def last(self, type: str) -> Json:
@@ -103,13 +103,13 @@ class Judged(Account):
         return cast("Json", orjson.loads(found[-1].body)["data"])
 
 
-def hooked(**changes: Any) -> Judged:
-    """An account with one endpoint from the settings."""
-    return Judged(EmulatorSettings(limits=None, webhooks=(WebhookSettings(HOOK, SECRET),)), **changes)
+def account_with_webhook(**changes: Any) -> ValidatingAccount:
+    """An account with one webhook endpoint in its settings."""
+    return ValidatingAccount(EmulatorSettings(limits=None, webhooks=(WebhookSettings(HOOK, SECRET),)), **changes)
 
 
-def receive(account: Account, status: int | None = 200) -> list[WebhookRequest]:
-    """Carry everything that is due, as an endpoint that always answers *status*."""
+def deliver(account: Account, status: int | None = 200) -> list[WebhookRequest]:
+    """Take all webhooks that are due, and report *status* for each."""
     requests = account.emulator.take_webhooks()
     for request in requests:
         account.emulator.settle_webhook(request.delivery_id, status, None if status is not None else "refused")
