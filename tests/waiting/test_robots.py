@@ -131,7 +131,7 @@ async def test_jobs_far_down_the_list() -> None:
 
 @OLD
 async def test_versions_apart() -> None:
-    """Jobs of v0 and v1 are on lists of their own, and a v1 whose terms are not accepted ends no wait of v0."""
+    """Jobs of v0 and v1 are on lists of their own, and a job of the one is not found in the other."""
     async with emulated(EmulatorSettings(time_to_ready=30.0)) as (emulator, mux):
         asset = await ready_asset(mux)
         new = [await summarize(mux, asset.id, number) for number in range(2)]
@@ -156,6 +156,20 @@ async def test_versions_apart() -> None:
         assert all(titles)
         with pytest.raises(NotFoundError):
             await mux.robots.jobs.summarize.wait_until_done(old[0])
+
+
+@OLD
+async def test_only_one_version_is_refused() -> None:
+    """While the terms of v1 are not accepted, a wait for one of its jobs raises, and waits for jobs of v0 go on."""
+    async with emulated(EmulatorSettings(time_to_ready=30.0), has_terms=False) as (_, mux):
+        asset = await ready_asset(mux)
+        moderate = mux.robots_v0.jobs.moderate
+        job = await moderate.create(parameters={"asset_id": asset.id})  # pyright: ignore[reportDeprecated] - as above
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(moderate.wait_until_done, job.id)
+            await anyio.sleep(2)
+            with pytest.raises(PermissionDeniedError):
+                await mux.robots.jobs.moderate.wait_until_done(job.id)
 
 
 async def test_errored_and_cancelled() -> None:
