@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from mux_async import AccessToken, BucketSettings, LimitSettings, Mux, use_priority
 from mux_async.emulator import Emulator, EmulatorSettings, EmulatorTransport, RateRules, Token
-from mux_async.errors import AuthenticationError, ConfigurationError, MissingCredentialsError
+from mux_async.errors import AuthenticationError, ConfigurationError, MissingCredentialsError, RateLimitedError
 from mux_async.limits import Bucket, LimitEvent, RequestDelayed
 from mux_async.testing import FakeTransport, SentRequest, VirtualTimeLoop, respond
 from mux_async.transport import ConnectError, HttpResponse
@@ -320,6 +320,19 @@ async def test_a_batch_takes_nothing_from_people() -> None:
         times = [one.at for one in arrivals if one.path == path]
         assert (len(times) - 1) / (times[-1] - times[0]) >= 0.98 * rate
     assert sum(one.path == "/video/v1/assets" for one in arrivals) == 1000
+
+
+async def test_a_429_is_of_one_token() -> None:
+    """A 429 closes the bucket of the token that got it: the other one goes on."""
+    mux, _ = client(lambda request: respond(429 if who(request) == "low" else 200, json={"data": {}}))
+    with pytest.raises(RateLimitedError):
+        await post(mux.with_options(priority="batch", max_attempts=1))
+    await post(mux)
+
+    assert mux.limits.low_priority is not None
+    high, low = mux.limits.snapshot().post, mux.limits.low_priority.snapshot().post
+    assert (high.throttled, low.throttled) == (0, 1)
+    assert high.closed_for == 0.0 < low.closed_for
 
 
 async def test_waits_of_both_are_heard() -> None:
