@@ -14,9 +14,12 @@ from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import anyio
 import attrs
+import matplotlib as mpl
+from matplotlib import pyplot as plt
 
 from mux_async import BucketSettings, LimitSettings, Mux, Priority
 from mux_async._operation import Bucket
@@ -26,6 +29,16 @@ from mux_async.testing import VirtualTimeLoop
 from mux_async.transport import HttpRequest, HttpResponse
 
 COLOURS: dict[str, str] = {"batch": "#5b7ba8", "default": "#3a9a5b", "interactive": "#d9730d"}
+BOUND = "#b00020"
+NOTES = (
+    (1.0, 22.0, "the bound: all that could be out by now", BOUND),
+    (5.4, 3.5, "batch: evenly spaced, leaves the burst to people", COLOURS["batch"]),
+    (10.2, 9.0, "three interactive calls at 9.4 s go at once;", COLOURS["interactive"]),
+    (13.8, 12.2, "batch waits until the burst is full again", COLOURS["batch"]),
+    (20.6, 18.0, "ten default calls at 20 s: the burst but for a reserve,\nthen one a second", COLOURS["default"]),
+    (29.6, 28.0, "batch: its floor, then its turn", COLOURS["batch"]),
+)
+"""Where the classes' picture says what, in seconds and creates."""
 AUTHORIZATION = "Basic " + b64encode(b"test-token:test-secret").decode()
 
 
@@ -140,99 +153,39 @@ def bound(written: Sequence[tuple[float, str]]) -> list[tuple[float, float]]:
     return line
 
 
-@attrs.frozen
-class Panel:
-    """Axes: a rectangle of the picture, and the numbers at its edges."""
-
-    left: float
-    top: float
-    width: float
-    height: float
-    x_end: float
-    y_end: float
-
-    def x(self, value: float) -> float:
-        return round(self.left + value / self.x_end * self.width, 2)
-
-    def y(self, value: float) -> float:
-        return round(self.top + self.height - value / self.y_end * self.height, 2)
-
-    def line(self, points: Sequence[tuple[float, float]], style: str) -> str:
-        path = " ".join(f"{self.x(x)},{self.y(y)}" for x, y in points)
-        return f'<polyline points="{path}" fill="none" {style}/>'
-
-    def axes(self, title: str, x_step: float, y_step: float, unit: str) -> list[str]:
-        parts = [f'<text x="{self.left}" y="{self.top - 14}" class="title">{title}</text>']
-        for n in range(int(self.x_end / x_step) + 1):
-            x = self.x(n * x_step)
-            parts.append(f'<line x1="{x}" y1="{self.top}" x2="{x}" y2="{self.top + self.height}" class="grid"/>')
-            parts.append(
-                f'<text x="{x}" y="{self.top + self.height + 16}" class="tick" text-anchor="middle">{n * x_step:g} s</text>'
-            )
-        for n in range(int(self.y_end / y_step) + 1):
-            y = self.y(n * y_step)
-            parts.append(f'<line x1="{self.left}" y1="{y}" x2="{self.left + self.width}" y2="{y}" class="grid"/>')
-            parts.append(f'<text x="{self.left - 8}" y="{y + 4}" class="tick" text-anchor="end">{n * y_step:g}</text>')
-        parts.append(f'<text x="{self.left - 8}" y="{self.top - 14}" class="tick" text-anchor="end">{unit}</text>')
-        return parts
-
-    def text(self, x: float, y: float, words: str, colour: str = "#333") -> str:
-        return f'<text x="{self.x(x)}" y="{self.y(y)}" style="fill:{colour}">{words}</text>'
-
-
-def draw_classes(written: Sequence[tuple[float, str]]) -> list[str]:
-    panel = Panel(70, 50, 720, 330, SECONDS, 45)
-    parts = panel.axes("Creates on the wire, against the bound: 1 a second, burst of 5", 5, 5, "creates")
-    parts.append(panel.line(bound(written), 'stroke="#b00020" stroke-width="1.5" stroke-dasharray="5 3"'))
-    steps: list[tuple[float, float]] = [(0.0, 0.0)]
-    for number, (at, _) in enumerate(written):
-        steps += [(at, number), (at, number + 1)]
-    parts.append(panel.line([*steps, (SECONDS, len(written))], 'stroke="#999" stroke-width="1"'))
-    for number, (at, who) in enumerate(written):
-        parts.append(f'<circle cx="{panel.x(at)}" cy="{panel.y(number + 1)}" r="3.4" fill="{COLOURS[who]}"/>')
-    parts.append(panel.text(4.0, 19.0, "the bound: all that could be out by now", "#b00020"))
-    parts.append(panel.text(5.4, 3.5, "batch: evenly spaced, leaves the burst to people", COLOURS["batch"]))
-    parts.append(panel.text(9.8, 10.0, "three interactive calls at 9.4 s go at once;", COLOURS["interactive"]))
-    parts.append(panel.text(13.4, 12.2, "batch waits until the burst is full again", COLOURS["batch"]))
-    parts.append(panel.text(20.4, 20.4, "ten default calls at 20 s: the burst but for a reserve,", COLOURS["default"]))
-    parts.append(panel.text(20.4, 18.4, "then one a second", COLOURS["default"]))
-    parts.append(panel.text(29.6, 30.0, "batch: its floor, and then its turn", COLOURS["batch"]))
-    return parts
-
-
-def draw_learning(rates: Sequence[tuple[float, float]], refused: Sequence[float]) -> list[str]:
-    panel = Panel(70, 460, 720, 170, FOREIGN_SECONDS, 25)
-    begin, end = FOREIGN
-    shade = f'<rect x="{panel.x(begin)}" y="{panel.top}" width="{panel.x(end) - panel.x(begin)}" height="{panel.height}" fill="#f5e9e9"/>'
-    title = f"The rate as learned, while somebody else takes half of {FOREIGN_RATE:g} a second"
-    parts = [shade, *panel.axes(title, 10, 5, "1/s")]
-    parts.append(panel.line(rates, 'stroke="#5b7ba8" stroke-width="2"'))
-    parts += [f'<circle cx="{panel.x(at)}" cy="{panel.y(2)}" r="3.4" fill="#b00020"/>' for at in refused]
-    parts.append(panel.text(begin + 0.6, 3.2, f"{len(refused)} answers of 429", "#b00020"))
-    parts.append(panel.text(begin + 0.6, 22, "somebody else takes 10 a second"))
-    parts.append(panel.text(end + 0.6, 22, "they are gone"))
-    return parts
-
-
-def draw() -> str:
-    """Run both, and return the picture."""
+def draw(path: Path) -> None:
+    """Run both, and draw the picture; the same runs give the same bytes."""
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         written = runner.run(record_classes())
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         rates, refused = runner.run(record_learning())
-    style = (
-        "text{font:12px system-ui,sans-serif;fill:#333}.title{font-weight:600;font-size:14px}.tick{fill:#777;font-size:11px}"
-        ".grid{stroke:#eee;stroke-width:1}"
-    )
-    head = (
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 820 670" role="img" aria-label="Requests against the rate limit">'
-    )
-    note = "<!-- python -m benchmarks.limits_picture docs/limits.svg -->"
-    body = [*draw_classes(written), *draw_learning(rates, refused)]
-    return "\n".join(
-        [head, note, f"<style>{style}</style>", '<rect width="820" height="670" fill="#fff"/>', *body, "</svg>", ""]
-    )
+    mpl.rcParams.update({"svg.hashsalt": "mux_async", "svg.fonttype": "none", "font.size": 9})
+    figure, places = plt.subplots(2, figsize=(9, 8), height_ratios=(2, 1), layout="constrained")
+    classes, learning = places
+    classes.set(title="Creates on the wire, against the bound: 1 a second, burst of 5", ylabel="creates", xlim=(0, SECONDS))
+    classes.plot(*zip(*bound(written), strict=True), color=BOUND, linestyle="--", linewidth=1.5)
+    arrivals = [at for at, _ in written]
+    classes.step([0.0, *arrivals, SECONDS], [0, *range(1, len(written) + 1), len(written)], "#999", where="post", linewidth=1)
+    for priority, colour in COLOURS.items():
+        points = [(at, number) for number, (at, who) in enumerate(written, 1) if who == priority]
+        classes.scatter(*zip(*points, strict=True), color=colour, s=18, zorder=3)
+    for x, y, words, colour in NOTES:
+        classes.text(x, y, words, color=colour)
+    begin, end = FOREIGN
+    title = f"The rate as learned, while somebody else takes half of {FOREIGN_RATE:g} a second"
+    learning.set(title=title, xlabel="seconds", ylabel="1/s", xlim=(0, FOREIGN_SECONDS), ylim=(0, 25))
+    learning.axvspan(begin, end, color="#f5e9e9")
+    learning.plot(*zip(*rates, strict=True), color=COLOURS["batch"], linewidth=2)
+    learning.scatter(refused, [2] * len(refused), color=BOUND, s=18)
+    learning.text(begin + 0.6, 3.2, f"{len(refused)} answers of 429", color=BOUND)
+    learning.text(begin + 0.6, 22, f"somebody else takes {FOREIGN_RATE / 2:g} a second")
+    learning.text(end + 0.6, 22, "they are gone")
+    for axes in places:
+        axes.grid(color="#eee")
+        axes.spines[["top", "right"]].set_visible(False)
+    drawn: Any = figure  # what it says of `savefig` is not complete
+    drawn.savefig(path, format="svg", metadata={"Date": None})
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(draw())
+    draw(Path(sys.argv[1]))
