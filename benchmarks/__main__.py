@@ -61,13 +61,15 @@ def main() -> None:
                 print(text(tables(mine)[0]), flush=True)
         found = tables(samples)
         shares = server_shares(samples)
-        print("\nThe server's CPU per call, of the contender's own: " + _shown(shares))
+        shown = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+        print("\nThe server's CPU per call, of the contender's own: " + shown)
     outputs = {name: _run_other(name, quick=options.quick) for name in OTHERS if name in wanted}
     if options.json:
         document = {**about, "absent": absent, "samples": [attrs.asdict(one) for one in samples], "others": outputs}
         options.json.write_text(json.dumps(document, indent=1) + "\n")
     if options.markdown:
-        options.markdown.write_text(markdown(found) + "".join(_section(*one) for one in outputs.items()))
+        sections = (f"\n### `benchmarks.{name}`\n\n```\n{output.strip()}\n```\n" for name, output in outputs.items())
+        options.markdown.write_text(markdown(found) + "".join(sections))
     if options.plot:
         from benchmarks._plot import plot
 
@@ -110,10 +112,6 @@ def _processor() -> str:
     return named[0] if named else platform.processor() or platform.machine()
 
 
-def _shown(shares: dict[str, float]) -> str:
-    return ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
-
-
 def _run_other(name: str, *, quick: bool) -> str:
     """Run another benchmark of this folder; what it prints is its result."""
     if find_spec(f"benchmarks.{name}") is None:
@@ -123,10 +121,6 @@ def _run_other(name: str, *, quick: bool) -> str:
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     print(done.stdout, flush=True)
     return done.stdout + (f"(ended with {done.returncode})" if done.returncode else "")
-
-
-def _section(name: str, output: str) -> str:
-    return f"\n### `benchmarks.{name}`\n\n```\n{output.strip()}\n```\n"
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, NamedTuple, cast
@@ -31,9 +32,9 @@ class Work(NamedTuple):
     create: Callable[[], Any]
 
 
-def _load(name: str) -> Any:
-    """Import a library that may be absent, or untyped."""
-    return import_module(name)
+def _work(get: Callable[[str], Any], create: Callable[[], Any]) -> Work:
+    """Return the work of a contender that gets paths."""
+    return Work(lambda: get(f"{PATH}/{next(_ids)}"), lambda: get(f"{PATH}?limit=100&page={next(_pages)}"), create)
 
 
 Open = Callable[[str], AbstractAsyncContextManager[Work]]
@@ -94,10 +95,6 @@ async def _mux_async_looked_at(origin: str) -> AsyncGenerator[Work]:
         yield Work(get, get_page, create)
 
 
-def _mux_async_httpx(origin: str) -> AbstractAsyncContextManager[Work]:
-    return _mux_async(origin, "httpx")
-
-
 def _over_aiohttp(loads: Callable[[bytes], object], dumps: Callable[[object], bytes]) -> Open:
     @asynccontextmanager
     async def opened(origin: str) -> AsyncGenerator[Work]:
@@ -114,11 +111,7 @@ def _over_aiohttp(loads: Callable[[bytes], object], dumps: Callable[[object], by
                 async with session.post(f"{origin}{PATH}", data=dumps(CREATE), headers=headers) as response:
                     return loads(await response.read())
 
-            yield Work(
-                lambda: get(f"{origin}{PATH}/{next(_ids)}"),
-                lambda: get(f"{origin}{PATH}?limit=100&page={next(_pages)}"),
-                create,
-            )
+            yield _work(lambda path: get(origin + path), create)
 
     return opened
 
@@ -137,7 +130,7 @@ def _aiohttp_orjson(origin: str) -> AbstractAsyncContextManager[Work]:
 
 @asynccontextmanager
 async def _httpx(origin: str) -> AsyncGenerator[Work]:
-    httpx = _load("httpx")
+    httpx = import_module("httpx")
 
     async with httpx.AsyncClient(base_url=origin, auth=("id", "secret")) as client:
 
@@ -147,12 +140,12 @@ async def _httpx(origin: str) -> AsyncGenerator[Work]:
         async def create() -> object:
             return (await client.post(PATH, json=CREATE)).content
 
-        yield Work(lambda: get(f"{PATH}/{next(_ids)}"), lambda: get(f"{PATH}?limit=100&page={next(_pages)}"), create)
+        yield _work(get, create)
 
 
 @asynccontextmanager
 async def _mux_python(origin: str) -> AsyncGenerator[Work]:
-    mux_python = _load("mux_python")
+    mux_python = import_module("mux_python")
 
     configuration = mux_python.Configuration(host=origin, username="id", password="secret")
     configuration.connection_pool_maxsize = THREADS
@@ -172,7 +165,7 @@ def _stainless_over(http_client: str) -> Open:
 
     @asynccontextmanager
     async def opened(origin: str) -> AsyncGenerator[Work]:
-        openai = _load("openai")
+        openai = import_module("openai")
 
         from benchmarks._pydantic import models
 
@@ -190,7 +183,7 @@ def _stainless_over(http_client: str) -> Open:
 
 @asynccontextmanager
 async def _githubkit(origin: str) -> AsyncGenerator[Work]:
-    pydantic, githubkit = _load("pydantic"), _load("githubkit")
+    pydantic, githubkit = import_module("pydantic"), import_module("githubkit")
 
     from benchmarks._pydantic import models
 
@@ -249,11 +242,7 @@ async def _bare(origin: str) -> AsyncGenerator[Work]:
         idle.append(wire)
         return answer
 
-    yield Work(
-        lambda: call(f"GET {PATH}/{next(_ids)}"),
-        lambda: call(f"GET {PATH}?limit=100&page={next(_pages)}"),
-        lambda: call(f"POST {PATH}", json.dumps(CREATE).encode()),
-    )
+    yield _work(lambda path: call(f"GET {path}"), lambda: call(f"POST {PATH}", json.dumps(CREATE).encode()))
     for wire in every:
         wire.transport.close()
 
@@ -268,7 +257,7 @@ CONTENDERS = (
     Contender("mux_async, looked at", ("mux_async", "aiohttp", "orjson"), _mux_async_looked_at),
     Contender("mux_async, uvloop", ("mux_async", "aiohttp", "orjson"), _mux_async, is_on_uvloop=True),
     Contender("aiohttp, bytes only, uvloop", ("aiohttp",), _aiohttp, is_on_uvloop=True),
-    Contender("mux_async over httpx", ("mux_async", "httpx2"), _mux_async_httpx),
+    Contender("mux_async over httpx", ("mux_async", "httpx2"), partial(_mux_async, transport="httpx")),
     Contender("httpx, bytes only", ("httpx",), _httpx),
     Contender("mux-python", ("mux_python",), _mux_python, has_threads=True),
     Contender("Stainless-style over httpx", ("openai",), _stainless_over("DefaultAsyncHttpxClient")),

@@ -38,7 +38,9 @@ def _module(api: Api, module: str, schemas: list[Schema]) -> str:
     names = Names()
     enums = [line for schema in schemas if isinstance(schema, Enum) for line in _enum(api, schema, names)]
     objects = [line for schema in schemas if isinstance(schema, Object) for line in _object(api, schema, names)]
-    unions = [line for schema in _innermost_first(schemas) for line in _union(api, schema, names)]
+    by_name = {schema.name: schema for schema in schemas if isinstance(schema, Union)}
+    innermost_first = sorted(by_name.values(), key=lambda union: any(variant in by_name for variant in union.variants.values()))
+    unions = [line for union in innermost_first for line in _union(api, union, names)]
 
     runtime = model_imports(api, names.runtime, module)
     typing = model_imports(api, names.typing - names.runtime, module)
@@ -188,11 +190,6 @@ def _reader(api: Api, schema: Json, names: Names) -> str | None:
             return None
     names.runtime.add(reader)
     return reader
-
-
-def _innermost_first(schemas: list[Schema]) -> list[Union]:
-    unions = {schema.name: schema for schema in schemas if isinstance(schema, Union)}
-    return sorted(unions.values(), key=lambda union: any(variant in unions for variant in union.variants.values()))
 
 
 def _union(api: Api, union: Union, names: Names) -> list[str]:

@@ -238,7 +238,9 @@ def _method(api: Api, method: Method, names: Names, typing: dict[str, set[str]],
     others = [parameter for parameter in method.parameters if parameter.place != "path"]
     others.sort(key=lambda parameter: not parameter.is_required)
     extras = [name for name in _EXTRAS if name != "extra_body" or method.body]
-    _refuse_clashes(method, extras)
+    names_ = [*(parameter.name for parameter in method.parameters), *extras, "self", "once", "options"]
+    if len(names_) != len(set(names_)):
+        raise ValueError(f"{method.id} has two parameters of one name: {names_}")
     typing.setdefault("collections.abc", set()).add("Mapping")
 
     lines: list[str] = []
@@ -291,12 +293,6 @@ def _older_names(api: Api, method: Method) -> list[tuple[str, str]]:
     required = {p.name: p for p in method.parameters if p.place == "body" and p.is_required}
     older = [p for p in method.parameters if p.place == "body" and p.is_deprecated]
     return [(name, p.name) for name in required for p in older if f"``{name}``" in (_words_of(api, method, p) or "")]
-
-
-def _refuse_clashes(method: Method, extras: list[str]) -> None:
-    names = [parameter.name for parameter in method.parameters] + extras + ["self", "once", "options"]
-    if len(names) != len(set(names)):
-        raise ValueError(f"{method.id} has two parameters of one name: {names}")
 
 
 def _about(api: Api, method: Method, parameters: list[Parameter], extras: list[str]) -> list[str]:

@@ -116,7 +116,9 @@ def check_body(members: dict[str, object], path: str, where: str) -> None:
     """
     body = _requests.get(path)
     if body is None:
-        body = _requests[path] = _body(_class_at(path))
+        from mux_async._models.response_decoder import model_at
+
+        body = _requests[path] = _body(model_at(path))
     if not body.is_right(members):
         _check(members, body, "", lambda text, kind: warn(f"{where}: {text}", kind))
 
@@ -195,12 +197,6 @@ def close_to(word: str, known: Iterable[object]) -> str | None:
     folded = {each.lower().replace("-", "_"): each for each in known if isinstance(each, str)}
     found = get_close_matches(word.lower().replace("-", "_")[:80], folded, n=1, cutoff=_CLOSE)
     return folded[found[0]] if found else None
-
-
-def _class_at(path: str) -> type[Model]:
-    from mux_async._models.response_decoder import model_at
-
-    return model_at(path)
 
 
 _bodies: dict[type[Model], _Body] = {}

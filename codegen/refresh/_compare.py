@@ -7,6 +7,7 @@ matched by where they are used, so that the description may call them anything, 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 
@@ -457,11 +458,5 @@ def _was(raw: Json) -> str:
 
 def summary(found: Iterable[Difference]) -> str:
     """Count differences by kind."""
-    counts: dict[str, int] = {}
-    for difference in found:
-        counts[difference.kind] = counts.get(difference.kind, 0) + 1
-    return ", ".join(f"{count} {_plural(kind, count)}" for kind in KINDS if (count := counts.get(kind, 0)))
-
-
-def _plural(kind: str, count: int) -> str:
-    return kind if count == 1 else f"{kind}s"
+    counts = Counter(difference.kind for difference in found)
+    return ", ".join(f"{counts[kind]} {kind}{'s' * (counts[kind] != 1)}" for kind in KINDS if counts[kind])

@@ -18,6 +18,7 @@ import attrs
 
 from codegen import _facts, _overlays
 from codegen._facts import SCHEMAS, Facts, Json
+from codegen._layers import operations
 from codegen.refresh._compare import Difference, Findings
 from codegen.refresh._document import BOUNDS, OBJECT, Document, Node, Pointer, Shape, schema_name
 
@@ -168,14 +169,15 @@ class Writer:
             return
         group, _, own = name.rpartition(".")
         file = self._file_of_group(group)
-        if any(self._is_called(name, document) for document in self._facts.apis.values()):
+        known = (op for document in self._facts.apis.values() for _verb, _path, op in operations(document))
+        if any(f"{op['x-group']}.{op['x-operation']}" == name for op in known):
             self._decide(difference, f"clash: {name} is another operation; name it in codegen/overlays/names.toml")
             return
         operation: Json = {"operationId": name.replace(".", "_"), "tags": [group], "x-group": group, "x-operation": own}
         operation["x-source"] = SOURCE
         if their.node.raw.get("deprecated") is True:
             operation["deprecated"] = True
-        renamed = {old: _path_name(old) for old in re.findall(r"\{([^}]*)\}", path)}
+        renamed = {old: re.sub(r"(?<=[a-z0-9])(?=[A-Z])|-", "_", old).upper() for old in re.findall(r"\{([^}]*)\}", path)}
         for old, new in renamed.items():
             path = path.replace(f"{{{old}}}", f"{{{new}}}")
         parameters = [self._parameter_json(parameter, file, group, renamed) for parameter in their.parameters.values()]
@@ -206,8 +208,7 @@ class Writer:
         groups = {
             re.sub(r"\{[^}]*\}", "{}", known): operation["x-group"]
             for document in self._facts.apis.values()
-            for known, item in document["paths"].items()
-            for operation in item.values()
+            for _verb, known, operation in operations(document)
         }
         own = re.sub(r"\{[^}]*\}", "{}", path)
         parts = own.strip("/").split("/")
@@ -225,16 +226,9 @@ class Writer:
                 return f"{group}.{word if word != 'list' or rest[-1].endswith('s') else 'retrieve'}_{'_'.join(rest)}"
         return None
 
-    def _is_called(self, name: str, document: Json) -> bool:
-        return any(
-            f"{operation['x-group']}.{operation['x-operation']}" == name
-            for item in document["paths"].values()
-            for operation in item.values()
-        )
-
     def _file_of_group(self, group: str) -> str:
         for file, document in reversed(self._facts.apis.items()):
-            if any(operation["x-group"] == group for item in document["paths"].values() for operation in item.values()):
+            if any(operation["x-group"] == group for _verb, _path, operation in operations(document)):
                 return file
         return next(iter(self._facts.apis))
 
@@ -537,10 +531,6 @@ def _flag(raw: Json, name: str, *, is_set: bool) -> None:
 
 def _camel(text: str) -> str:
     return "".join(word[:1].upper() + word[1:] for word in re.split(r"[^A-Za-z0-9]+", text))
-
-
-def _path_name(name: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|-", "_", name).upper()
 
 
 def _pagination(parameters: list[Json], theirs: Document, answer: Node | None) -> str:

@@ -48,7 +48,7 @@ def decoder(operation: Operation[Any]) -> Callable[[bytes], object]:
     fit is kept as it is.
     """
     if operation.model is None:
-        return _nothing if operation.result == "none" else decode
+        return (lambda _content: None) if operation.result == "none" else decode
     return _decoder(operation.model, operation.result, operation.is_list)
 
 
@@ -214,10 +214,6 @@ def decode_object(content: bytes) -> dict[str, object]:
 
 def _bad(content: bytes) -> BodyError:
     return BodyError(f"a body of {len(content)} bytes that is not JSON")
-
-
-def _nothing(_content: bytes) -> None:
-    return None
 
 
 @cache
