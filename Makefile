@@ -8,6 +8,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := mux_async transports codegen tools tests examples benchmarks
 
+# The tests start hundreds of programs. Images of containers often set this, and then each of them compiles the package again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test proofs lint format types unit bench example mutants codegen check-codegen api layers constraints build clean
 
