@@ -6,8 +6,9 @@ import inspect
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from importlib import import_module
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
@@ -22,6 +23,13 @@ from mux_async.errors import MuxError
 
 class _Commands(TyperGroup):
     """Prints errors of the SDK as one sentence; with ``--debug`` with their traceback."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = _LazyCommands()
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - of typer
+        return list(self.commands)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -97,29 +105,69 @@ def _paragraphs(command: Callable[..., None]) -> str:
     return "\n\n".join(" ".join(each.split()) for each in inspect.cleandoc(command.__doc__ or "").split("\n\n"))
 
 
+_MODULES: Final = {
+    "demo": "_demo",
+    "ingest": "_ingest",
+    "ingest-status": "_ingest",
+    "bulk": "_bulk",
+    "bulk-status": "_bulk",
+    "upload": "_upload",
+    "emulate": "emulate",
+    "sign": "_sign",
+    "api": "_api",
+    "limits": "_limits",
+    "doctor": "_doctor",
+}
+"""The module of each command. It has a function of the same name."""
+_SENDING: Final = frozenset({"ingest", "bulk", "upload", "api", "limits", "doctor"})
+"""Commands that take options of the network."""
+
+
+def _load_command(name: str) -> Any:
+    """Import a command. What it needs is the largest part of its start: together they take three times as long."""
+    if name == "profiles":
+        return typer.main.get_group(make_profiles_app())
+    if name == "webhooks":
+        from mux_async.cli._webhooks import make_webhooks_app
+
+        return typer.main.get_group(make_webhooks_app())
+    function: Callable[..., None] = getattr(import_module(f"mux_async.cli.{_MODULES[name]}"), name.replace("-", "_"))
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+    made = with_network(function) if name in _SENDING else function
+    app.command(name, help=_paragraphs(function), epilog=examples_of(name))(made)
+    return typer.main.get_command(app)
+
+
+class _LazyCommands(MutableMapping[str, Any]):
+    """All commands by name, imported when they are asked for."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[str, Any] = dict.fromkeys([*_MODULES, "profiles", "webhooks"])
+
+    def __getitem__(self, name: str) -> Any:
+        if self._loaded[name] is None:
+            self._loaded[name] = _load_command(name)
+        return self._loaded[name]
+
+    def __setitem__(self, name: str, command: Any) -> None:
+        self._loaded[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self._loaded[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._loaded)
+
+    def __len__(self) -> int:
+        return len(self._loaded)
+
+
 def make_app() -> typer.Typer:
     """Return the whole command line."""
-    from mux_async.cli._api import api
-    from mux_async.cli._bulk import bulk, bulk_status
-    from mux_async.cli._demo import demo
-    from mux_async.cli._doctor import doctor
-    from mux_async.cli._ingest import ingest, ingest_status
-    from mux_async.cli._limits import limits
-    from mux_async.cli._sign import sign
-    from mux_async.cli._upload import upload
-    from mux_async.cli._webhooks import make_webhooks_app
-    from mux_async.cli.emulate import emulate
-
     app = typer.Typer(
         name="mux-async", cls=_Commands, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich"
     )
     app.callback(epilog=examples_of(""))(_common)
-    asking = (ingest, bulk, upload, api, limits, doctor)
-    for command in (demo, ingest, ingest_status, bulk, bulk_status, upload, emulate, sign, api, limits, doctor):
-        made = with_network(command) if command in asking else command
-        app.command(help=_paragraphs(command), epilog=examples_of(command.__name__.replace("_", "-")))(made)
-    app.add_typer(make_profiles_app())
-    app.add_typer(make_webhooks_app())
     return app
 
 

@@ -9,7 +9,6 @@ from unicodedata import category
 from rich.console import Console
 
 from mux_async.errors import ConfigurationError, InvalidRequestError, MuxError
-from mux_async.ingest import PlanError
 
 FAILED: Final = 1
 WRONG: Final = 2
@@ -43,12 +42,15 @@ def explain(error: BaseException) -> int | None:
         return None if None in codes else max(code for code in codes if code is not None)
     if isinstance(error, KeyboardInterrupt):
         return STOPPED
-    if isinstance(error, PlanError):
-        for problem in error.problems[:MOST_LINES]:
-            complain(printable(str(problem)))
-        if len(error.problems) > MOST_LINES:
-            complain(f"and {len(error.problems) - MOST_LINES} more of that kind")
-        return WRONG
+    if isinstance(error, InvalidRequestError):
+        from mux_async.ingest import PlanError  # most commands do not need it to start
+
+        if isinstance(error, PlanError):
+            for problem in error.problems[:MOST_LINES]:
+                complain(printable(str(problem)))
+            if len(error.problems) > MOST_LINES:
+                complain(f"and {len(error.problems) - MOST_LINES} more of that kind")
+            return WRONG
     if isinstance(error, MuxError):
         complain(str(error))
         return WRONG if isinstance(error, ConfigurationError | InvalidRequestError) else FAILED

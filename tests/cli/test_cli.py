@@ -74,6 +74,22 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(capsys, "--version") == (0, f"mux-async {__version__}\n", "")
 
 
+def test_start_up() -> None:
+    """Starting the command imports no client, no ingest and no emulator: a command imports what it needs."""
+    program = "import sys\nfrom mux_async.cli import main\ntry:\n    main(['--version'])\nfinally:\n    print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, env=environment())
+    packages = {
+        "aiohttp",
+        "mux_async._client",
+        "mux_async.emulator",
+        "mux_async.ingest",
+        "mux_async.resources",
+        "mux_async.uploads",
+    }
+
+    assert not packages & set(done.stdout.split())
+
+
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     """``--help`` names every command."""
     code, out, _ = invoke(capsys, "--help")
