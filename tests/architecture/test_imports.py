@@ -65,7 +65,7 @@ def test_core_names_no_http_library() -> None:
 
 
 def test_core_speaks_anyio() -> None:
-    """asyncio and trio are named only where a loop is told apart or started."""
+    """asyncio and trio are named only where a loop is identified or started."""
     assert importers(modules(but=MAY_NAME_A_LOOP), {"asyncio", "trio", "uvloop"}) == []
 
 

@@ -271,7 +271,7 @@ def test_real_facts_are_confirmed() -> None:
 
 
 def test_new_group(facts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """An operation that belongs to no group of ours is not written: somebody has to name it."""
+    """An operation that belongs to no known group is not written: a person has to name the group."""
     merged = vendor.document(facts)
     merged["paths"]["/video/v1/holograms"] = {"get": copy.deepcopy(merged["paths"]["/video/v1/assets"]["get"])}
     before = contents(facts)

@@ -122,12 +122,12 @@ ASSET_PATH = "/video/v1/assets"
 
 @attrs.frozen
 class Situation:
-    """What is called, and what the server answers in turn."""
+    """A call, and the responses of the server, in order."""
 
     call: Callable[[Mux], Awaitable[Any]]
     answers: list[Answers]
     is_lesson: bool = False
-    """Whether the answers teach the bucket, so that its level says nothing about permits."""
+    """Whether the responses change the bucket, so that its level says nothing about grants."""
 
 
 async def stream(mux: Mux) -> None:
@@ -169,7 +169,7 @@ SITUATIONS: dict[str, Situation] = {
 
 
 class Bench:
-    """A client of a server that gives scripted answers and then good ones, and a look at what a call has left behind.
+    """A client of a server with scripted responses and then good ones, and checks of what a call leaves behind.
 
     Args:
         settings: Of each bucket.
@@ -200,7 +200,7 @@ class Bench:
         return snapshot.post.level + snapshot.other.level
 
     def check_clean(self) -> None:
-        """Nothing is open, nobody is queued, no read is under way."""
+        """No body is open, no call is queued, no read is in flight."""
         engine = self.mux._caller.engine  # pyright: ignore[reportPrivateUsage]
         assert self.transport.unfinished == 0, "a body is open"
         assert len(engine.here().in_flight) == 0, "a read is in flight that no caller makes"
@@ -208,7 +208,7 @@ class Bench:
         assert snapshot.post.queued == snapshot.other.queued == 0, "somebody is queued"
 
     def check_permits(self) -> None:
-        """No more permits are gone than requests were begun. For buckets that do not refill meanwhile."""
+        """At most as many grants were used as requests began. For buckets that do not refill meanwhile."""
         gone = self._level - self._levels()
         assert gone <= len(self.transport.requests) + 0.01, "a permit is lost"
 
@@ -239,7 +239,7 @@ async def cancel_everywhere(name: str, cancel: Cancel) -> int:
 @pytest.mark.virtual_time
 @pytest.mark.parametrize("name", SITUATIONS)
 async def test_every_step(name: str) -> None:
-    """However far a call got, cancelling it leaves no body, no waiter, no flight and no permit behind, and the next call works."""
+    """Wherever a call is cancelled, it leaves no open body, no waiter, no shared read and no grant behind, and the next call works."""
     assert await cancel_everywhere(name, by_scope) >= len(SITUATIONS[name].answers)
 
 
@@ -285,8 +285,8 @@ async def test_every_step_with_a_shared_file(name: str, tmp_path: Path) -> None:
 @pytest.mark.virtual_time
 @pytest.mark.parametrize("position", [0, 1, 2])
 async def test_every_step_in_the_queue(position: int) -> None:
-    """A call that is cancelled while it waits for its permit, as the one that leads the queue or behind it, holds nobody up, and
-    the others are served in order."""
+    """A call that is cancelled while it waits for its grant, as the leader of the queue or behind it, delays no other call, and the
+    others are served in order."""
 
     async def run(at: int) -> bool:
         here = Bench(BucketSettings(rate=1.0, burst=1))

@@ -82,7 +82,7 @@ async def _read_stream(mux: Mux) -> None:
 
 
 async def _behind_another(mux: Mux) -> None:
-    """Wait for a permit that is promised in time, and then is not given: the bucket is closed meanwhile."""
+    """Wait for a grant that is due in time and does not come: the bucket is closed meanwhile."""
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(mux.with_options(deadline=None).video.assets.retrieve, "first")
         await anyio.sleep(0.01)
@@ -93,7 +93,7 @@ async def _behind_another(mux: Mux) -> None:
 
 
 async def _with_a_twin(mux: Mux) -> None:
-    """Wait for the answer of an identical read that has all the time in the world."""
+    """Wait for the response to an identical read without a deadline."""
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(mux.with_options(deadline=None).video.assets.retrieve, "a")
         await anyio.sleep(0.01)

@@ -102,7 +102,7 @@ async def test_a_read_goes_again(problem: Callable[[], Answer]) -> None:
     "problem", [lambda: RESET, lambda: TIMEOUT, status(500), status(503), lambda: respond(201, body=[b'{"da', CUT])]
 )
 async def test_a_post_is_never_sent_twice(problem: Callable[[], Answer]) -> None:
-    """A POST whose outcome is unknown is on the wire exactly once; the error says that it is ambiguous, and why."""
+    """A POST whose outcome is unknown is sent exactly once; the error says that it is ambiguous, and why."""
     transport = script(problem)
     with pytest.raises(AmbiguousOutcomeError) as caught:
         await client(transport).request("POST", "/video/v1/assets", body={"inputs": []})
@@ -266,7 +266,7 @@ async def test_a_delete_whose_answer_was_lost() -> None:
 
 
 async def test_what_never_left_costs_no_permit() -> None:
-    """A request that found no connection gives its permit back."""
+    """A request that found no connection gives its grant back."""
     transport = script(lambda: REFUSED, ok)
     mux = client(transport, limits=LimitSettings(post=BucketSettings(rate=0.001, burst=1)))
 
@@ -312,7 +312,7 @@ async def test_one_deadline_covers_everything(where: str) -> None:
 
 
 async def test_a_deadline_over_a_post_in_flight_is_ambiguous() -> None:
-    """When time runs out while a POST is on the wire, nobody knows whether it happened, and the error says that."""
+    """If the deadline passes after a POST was sent, its outcome is unknown, and the error says so."""
     with pytest.raises(AmbiguousOutcomeError) as caught:
         await client(slow(50.0), deadline=1.0).request("POST", "/video/v1/assets")
 
@@ -343,7 +343,7 @@ async def test_compressed_answers(encoding: str, window: int) -> None:
 
 
 async def test_deflate_that_looks_like_zlib() -> None:
-    """Bare deflate whose first two bytes would pass the checksum of a zlib header is told apart by the method they name."""
+    """Raw deflate whose first two bytes pass the checksum of a zlib header is recognised by the compression method they name."""
     packer = zlib.compressobj(9, wbits=-15)
     body = packer.compress(b'  {"n": 2}') + packer.flush()
     assert int.from_bytes(body[:2]) % 31 == 0
@@ -360,7 +360,7 @@ async def test_an_answer_of_the_allowed_size() -> None:
 
 
 async def test_a_closed_transport_is_not_tried_again() -> None:
-    """Sending again over a transport that somebody has closed is no use: the first attempt's error comes at once."""
+    """A request over a transport that was closed is not retried: the error of the first attempt is raised at once."""
     transport = FakeTransport()
     await transport.aclose()
     with pytest.raises(TransportClosedError) as caught:
@@ -480,7 +480,7 @@ async def test_options_share_the_client() -> None:
 
 
 async def test_a_transport_of_ones_own_stays_open() -> None:
-    """Closing the client leaves a transport that was handed in to whoever handed it in."""
+    """Closing the client does not close a transport that was passed in: its owner does."""
     transport = script(ok)
     async with client(transport) as mux:
         await mux.request("GET", "/x")

@@ -142,7 +142,7 @@ async def test_it_can_be_turned_off() -> None:
 
 
 async def test_errors_are_shared() -> None:
-    """Everybody is told of the failure, each by an error of its own with the attempts of the one call."""
+    """Each caller gets the failure as an error of its own, with the attempts of the shared request."""
     mux, transport = client(lambda _: respond(500, json={"error": {"type": "oops", "messages": ["no"]}}), max_attempts=2)
 
     async def fail() -> ServerError:
@@ -211,7 +211,7 @@ async def test_a_cancelled_follower_disturbs_nobody() -> None:
 
 
 async def test_each_keeps_its_deadline() -> None:
-    """A deadline ends the wait of its own caller at its own time, whether that one sends or waits, and nobody else's."""
+    """A deadline ends the wait of its own caller at its own time, whether that caller sends or waits, and no other wait."""
     mux, transport = client(counted(), seconds=2.0)
 
     async def hurried() -> float:

@@ -60,7 +60,7 @@ def rows(*ids: object) -> dict[str, Any]:
 
 
 def by_cursor(*cursors: str | None, empty: bool = False) -> Answer:
-    """Pages that name these cursors in turn, over and over."""
+    """Pages that name these cursors in a cycle."""
 
     def answer(_: Query, count: int) -> dict[str, Any]:
         return {**(rows() if empty else rows(count)), "next_cursor": cursors[(count - 1) % len(cursors)]}
@@ -135,7 +135,7 @@ async def test_ignored_page(name: str, limit: dict[str, Any], total: int | None)
 
 @pytest.mark.parametrize("touch", [False, True])
 async def test_ignored_page_that_was_read(touch: bool) -> None:
-    """It does not matter whether the items were looked at, changed in form, or kept meanwhile."""
+    """Whether the items were decoded, converted or kept meanwhile makes no difference."""
     server = Server(lambda _, __: {"data": [{"id": "1", "created_at": 7, "tomorrow": [1.0]}]})
     looked_at: list[object] = []
 

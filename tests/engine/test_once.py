@@ -1,4 +1,4 @@
-"""``once=``: what is stamped, when it is looked for, and what comes of it. Over a fake transport, in virtual time, on asyncio and trio."""
+"""``once=``: where the key is set, when a create is searched for, and what the call returns. Over a fake transport, in virtual time."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ AMBIGUOUS: list[Callable[[], Answer]] = [
 
 @attrs.define
 class Account:
-    """A Mux that keeps what it is sent, and answers creates as it is told.
+    """A Mux that keeps what it is sent, and has scripted responses to creates.
 
     Attributes:
         answers: What creates are answered with, in turn; then they succeed. A pair also says whether the create is acted on.
@@ -101,7 +101,7 @@ INPUTS: Sequence[InputSettingsParam] = [{"url": "https://example.com/a.mp4"}]
 
 @pytest.mark.parametrize("problem", AMBIGUOUS)
 async def test_what_was_made_is_found(problem: Callable[[], Answer]) -> None:
-    """A create that was acted on and whose answer got lost returns what it made, and is on the wire once."""
+    """A create that was performed and whose response was lost returns what it made, and is sent once."""
     account = Account([(problem, True)])
     mux, transport = client(account)
     raw = await mux.video.assets.with_raw_response.create(inputs=INPUTS, once="film-7")
@@ -354,7 +354,7 @@ async def test_a_conflict_stays_final() -> None:
 
 
 async def test_jobs_are_looked_at_one_by_one() -> None:
-    """The list of Robots jobs leaves stamps out: those of the asset and workflow made since are asked for singly."""
+    """The list of Robots jobs has no keys: jobs of the asset and workflow that were made since are retrieved one by one."""
     jobs = {"j2": "other", "j1": "k"}
 
     def answer(request: SentRequest) -> Answer:

@@ -161,7 +161,7 @@ NAME = "video.items.create//items/[('limit', 2)]/k"
 
 
 async def test_a_new_key() -> None:
-    """A key that nobody used is claimed, announced with the attempt, and let go of with the id of what was made, under one token."""
+    """A key that was not used is claimed, announced with the attempt, and released with the id of what was made, under one token."""
     run = Run()
 
     async def send() -> Answer:

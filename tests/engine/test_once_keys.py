@@ -215,7 +215,7 @@ class _Transport:
 
 
 def test_whose_keys_they_are() -> None:
-    """Clients of one scope share keys, scopes and parts of names are told apart, and a transport object has its own, while it lives."""
+    """Clients of one scope share keys; other scopes and parts of names do not; a transport object has keys of its own while it lives."""
     first, second = (KeyRegistry.of("scope", None, None, time.monotonic) for _ in range(2))
     first._local.perform_now(first.name("a", "b"), KeyCommand("claim", "t"))  # pyright: ignore[reportPrivateUsage]
     assert not second._local.perform_now(second.name("a", "b"), KeyCommand("claim", "u")).is_mine  # pyright: ignore[reportPrivateUsage]

@@ -1,4 +1,4 @@
-"""``once=`` in several processes that share limits through SQLite or Redis: one key is one asset, whoever dies. Over real sockets."""
+"""``once=`` in several processes that share limits through SQLite or Redis: one key is one asset, also if a process dies. Real sockets."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class Trouble:
 
 @attrs.define
 class Account:
-    """A Mux that keeps what it is sent. `troubles` are what happens to creates, in turn; then they succeed."""
+    """A Mux that keeps what it is sent. `troubles` happen to the first creates, in order; later ones succeed."""
 
     troubles: list[Trouble] = attrs.field(factory=list[Trouble])
     made: list[tuple[float, str, dict[str, Any]]] = attrs.field(factory=list[tuple[float, str, dict[str, Any]]])
@@ -286,7 +286,7 @@ async def test_callers_behind_one_that_is_cancelled() -> None:
 
 
 async def test_a_caller_that_cannot_wait() -> None:
-    """A caller whose deadline passes behind another one's request is told that the outcome is not known, and harms nothing."""
+    """If a deadline passes behind the request of another caller, the error says that the outcome is unknown, and the other call goes on."""
     account = Account(takes=1.0)
     mux, transport = client(account)
 

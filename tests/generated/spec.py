@@ -1,4 +1,4 @@
-"""The facts as a test reads them: values made up from the schemas, and a second, slow opinion on how they should read.
+"""The facts for tests: values generated from the schemas, and a second, slow implementation of how they should be decoded.
 
 Works on the corrected document, not on what the generator made of it, so that a mistake of the generator shows.
 """

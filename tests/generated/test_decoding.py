@@ -164,7 +164,7 @@ def facts(asset: Any) -> list[object]:
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("name", ODD)
 def test_all_read_the_same(name: str, reader: str) -> None:
-    """Every door reads every odd text, and to the same values as Python's own JSON parser; all fields can be touched and shown."""
+    """Every reader reads every odd text, to the same values as Python's own JSON parser; all fields can be read and shown."""
     text = ODD[name]
     asset = READERS[reader](text)
     expected: Any = Asset.from_wire(_expected(text))
@@ -184,7 +184,7 @@ def _expected(text: bytes) -> Any:
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("name", REFUSED)
 def test_all_refuse_the_same(name: str, reader: str) -> None:
-    """What is no JSON is refused by every door, when it arrives, with an error that holds nothing of it."""
+    """Text that is not JSON is refused by every reader, when it arrives, with an error that contains nothing of it."""
     with pytest.raises(ValueError) as caught:
         READERS[reader](REFUSED[name])
 
@@ -221,7 +221,7 @@ def test_text_is_read_as_bytes_are() -> None:
 
 
 def test_events_of_bad_heads() -> None:
-    """An event whose own members are odd is an event: what tells its type is looked at in the same way."""
+    """An event whose own members are odd is an event: its type is read in the same way."""
     for text in (b'{"id":%b,"type":1e999}' % DIGITS, b'{"id":"\\ud800","type":NaN}', b"\xef\xbb\xbf{}"):
         event = parse_event_text(text)
         assert repr(event)
@@ -365,7 +365,7 @@ def test_not_an_object(result: Result, model: str, is_list: bool, body: bytes) -
     ],
 )
 def test_not_json(result: Result, model: str, is_list: bool, body: bytes) -> None:
-    """What is no JSON anywhere in it is refused when it arrives, not when somebody looks; and nothing of it is in the error."""
+    """Text that is not JSON in any part is refused when it arrives, not when that part is read; nothing of it is in the error."""
     with pytest.raises(BodyError, match=f"^a body of {len(body)} bytes that is not JSON$") as refused:
         decoder(operation(result, model, is_list=is_list))(body)
 

@@ -260,7 +260,7 @@ NATIVE: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("read_before", [False, True])
 @pytest.mark.parametrize("how", NATIVE)
 def test_native_writers(how: str, read_before: bool) -> None:
-    """Libraries that write attributes by themselves write all of them, also of a model that nobody looked at, and of those in it."""
+    """Libraries that write attributes by themselves write all of them, also of a model that was not decoded yet, and of those in it."""
     one = asset()
     if read_before:
         repr(one)

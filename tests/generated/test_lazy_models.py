@@ -55,7 +55,7 @@ def received(**changes: object) -> Asset:
     return next(sources)(copy.deepcopy({**RAW, **changes}))
 
 
-def looked_at(**changes: object) -> Asset:
+def decoded(**changes: object) -> Asset:
     asset = received(**changes)
     assert asset.id == RAW["id"]
     assert asset.tracks is not None
@@ -81,33 +81,33 @@ USES: list[Callable[[Asset], object]] = [
 
 
 @pytest.mark.parametrize("use", USES)
-def test_nobody_can_tell(use: Callable[[Asset], object]) -> None:
-    """Whatever is done with a model first, the result is that of a model which was read before."""
-    assert use(received()) == use(looked_at())
+def test_first_use(use: Callable[[Asset], object]) -> None:
+    """Whatever is done with a model first, the result is that of a model that was decoded before."""
+    assert use(received()) == use(decoded())
 
 
 def test_both_ways_of_comparing() -> None:
     """An unread model equals an unread one and a read one, and differs where the JSON does, be it in a null."""
     assert received() == received()
-    assert received() == looked_at()
-    assert looked_at() == received()
+    assert received() == decoded()
+    assert decoded() == received()
     assert received() != received(status="errored")
     assert received() != received(video_quality=None)
     assert received() != object()
 
 
 def test_one_object_at_a_time() -> None:
-    """Looking at an asset does not read its tracks, and looking at one track does not read the next."""
+    """Reading an asset does not decode its tracks, and reading one track does not decode the next."""
     raw = copy.deepcopy(RAW)
     asset = Asset.from_wire(raw)
     assert asset.status == "ready"
-    raw["tracks"][1]["type"] = "text"  # nobody should; it shows when reading happens
+    raw["tracks"][1]["type"] = "text"  # not allowed; it shows when decoding happens
     assert asset.tracks is not None
     assert asset.tracks[0].type == "video"
     assert asset.tracks[1].type == "text"
 
 
-@pytest.mark.parametrize("make", [received, looked_at])
+@pytest.mark.parametrize("make", [received, decoded])
 def test_frozen(make: Callable[[], Asset]) -> None:
     """A received model cannot be changed, neither before nor after it was read."""
     asset = make()
@@ -119,7 +119,7 @@ def test_frozen(make: Callable[[], Asset]) -> None:
         assert asset.status == "ready"
 
 
-@pytest.mark.parametrize("make", [received, looked_at])
+@pytest.mark.parametrize("make", [received, decoded])
 def test_misspelt(make: Callable[[], Asset]) -> None:
     """A field that does not exist is an `AttributeError` that names it."""
     with pytest.raises(AttributeError, match="'Asset' object has no attribute 'statsu'"):
@@ -127,7 +127,7 @@ def test_misspelt(make: Callable[[], Asset]) -> None:
 
 
 def test_a_required_field_is_missing() -> None:
-    """A model that lacks a required field is read all the same, once it is looked at."""
+    """A model that lacks a required field is decoded all the same, on first use."""
     track = Track.from_wire({"type": "video", "odd": 1})
     assert track.type == "video"
     assert track.to_wire() == {"type": "video", "odd": 1}
@@ -159,7 +159,7 @@ def test_odd_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_threads() -> None:
-    """Threads that look at one model at the same time all see all of it, and it is frozen afterwards."""
+    """Threads that use one model first at the same time all see all of it, and it is frozen afterwards."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
@@ -183,7 +183,7 @@ def test_threads() -> None:
                 thread.join()
             assert not problems
             assert type(asset) is Asset
-            assert asset == looked_at()
+            assert asset == decoded()
     finally:
         sys.setswitchinterval(interval)
 
@@ -268,7 +268,7 @@ def test_subclass() -> None:
 
 
 def test_receiving_finishes_nothing() -> None:
-    """To receive assets and to look at them costs no constructor of any class of the API."""
+    """Receiving and reading assets makes no constructor of any class of the API."""
     program = """
 from mux_async.models import Asset, PlaybackId, Track
 asset = Asset.from_json('{"id":"a","created_at":"1","progress":{"progress":1,"state":"completed"},"status":"ready","new":1,'

@@ -78,7 +78,7 @@ def test_evolve() -> None:
 
 
 def test_evolve_keeps_what_is_unknown() -> None:
-    """A model that was read and changed still carries the fields that nobody knows."""
+    """A model that was read and changed still has its unknown fields."""
     read = Asset.from_wire({**ASSET, "hologram": {"depth": 3}})
 
     changed = attrs.evolve(read, passthrough="p")

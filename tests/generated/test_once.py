@@ -1,4 +1,4 @@
-"""Every create that can be stamped is, and what its data says of the place to look holds against the facts."""
+"""Every create that can hold an idempotency key takes one, and its lookup agrees with the facts."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_method(operation: Operation) -> None:
 
 @pytest.mark.parametrize("operation", STAMPED, ids=lambda operation: operation.id)
 def test_place(operation: Operation) -> None:
-    """The place to look is a read of the facts, in the facts' own words, and shows things that have the stamp."""
+    """The lookup is a read of the facts, under its name there, and its items have the field of the key."""
     data = data_of(operation)
     assert data.once is not None
     place = data.once.lookup

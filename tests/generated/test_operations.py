@@ -48,7 +48,7 @@ def test_count() -> None:
 @pytest.mark.filterwarnings("ignore::mux_async.errors.DeprecatedArgumentWarning")  # every member is passed
 async def test_round_trip(operation: Operation) -> None:
     """A call sends the method, path, query and body of the facts to the right host with the right credentials, and what comes back is
-    typed, complete with fields and values that nobody knows yet."""
+    typed, with unknown fields and values too."""
     random = Random(operation.id)
     path, keywords = arguments(operation, random)
     status, kind, schema = operation.answer
@@ -277,7 +277,7 @@ def check_json(value: Any, operation: Operation, answer: Json, envelope: Json) -
 
 
 def test_importing_resources_warns_nobody() -> None:
-    """Deprecated operations warn when they are called, not when their module is imported or their group is looked at."""
+    """Deprecated operations warn when they are called, not when their module is imported or their group is read."""
     mux = client(FakeTransport())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -351,7 +351,7 @@ async def test_stream_of_a_download() -> None:
 
 
 def test_groups_are_made_once() -> None:
-    """A group is made when it is first looked at, and is the same one afterwards."""
+    """A group is made on first use, and is the same one afterwards."""
     mux = client(FakeTransport())
 
     assert mux.video.assets is mux.video.assets

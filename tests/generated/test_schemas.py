@@ -67,7 +67,7 @@ def check_round_trip(name: str, seeds: range) -> None:
 
 @pytest.mark.parametrize("name", OBJECTS)
 def test_round_trip(name: str) -> None:
-    """Whatever fits a schema, with fields and enum values that nobody knows, is read field by field and written back exactly."""
+    """Whatever fits a schema, with unknown fields and enum values, is read field by field and written back exactly."""
     check_round_trip(name, range(6))
 
 
@@ -172,7 +172,7 @@ def test_event_times() -> None:
 
 @pytest.mark.parametrize("event_type", ["video.asset.teleported", "", None, 5, ["video.asset.ready"]])
 def test_unknown_events(event_type: Any) -> None:
-    """An event of a type that nobody knows is kept, with its envelope read."""
+    """An event of an unknown type is kept, with its envelope read."""
     raw = envelope(event_type, {"anything": [1]})
 
     event = parse_event(raw)

@@ -26,7 +26,7 @@ FREE = LimitSettings(enabled=False)
 
 @asynccontextmanager
 async def emulated() -> AsyncGenerator[tuple[Mux, Signer, aiohttp.ClientSession], None]:
-    """A client, a signer of a key that the emulator made, and somebody else's HTTP."""
+    """A client, a signer with a key that the emulator made, and an HTTP client of another library."""
     emulator = Emulator(EmulatorSettings(limits=None, time_to_ready=0, time_scale=1000))
     async with (
         serve(emulator) as origin,

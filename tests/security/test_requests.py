@@ -249,7 +249,7 @@ async def test_stopped_calls(transport: Chosen, call: str) -> None:
 
 
 async def test_waits_for_limits(transport: Chosen) -> None:
-    """A call that is refused because its turn would come too late shows no secret."""
+    """A call that is refused because its grant would come after the deadline shows no secret."""
     async with serve(refused(404)) as origin, make_client(origin, transport, deadline=0.05) as mux:
         error = await caught(create(mux))
         for _ in range(3):
@@ -323,7 +323,7 @@ async def test_transports_alone(transport: Chosen) -> None:
 
 
 async def test_frames_of_the_caller(transport: Chosen) -> None:
-    """The frames of a callback, and of whoever called, keep their locals: they are the caller's to debug."""
+    """The frames of a callback, and of the caller, keep their locals, for debugging."""
 
     async def chunks() -> AsyncGenerator[bytes]:
         mine = "kept"

@@ -34,7 +34,7 @@ def fails(secret):
 
 
 def test_locals_are_gone_and_lines_stay() -> None:
-    """A boundary leaves no local of ours, its own arguments included; the places that the error went through are still told."""
+    """A boundary leaves no local of ours, its own arguments included; the lines that the error passed through are still shown."""
     names = ours(FAILS + "@hides_locals\ndef boundary(secret):\n    own = secret\n    fails(own)\n")
 
     with pytest.raises(ValueError, match="it fails") as caught:
@@ -67,7 +67,7 @@ def test_causes_and_groups() -> None:
 
 
 def test_frames_that_wait_are_left() -> None:
-    """A coroutine that caught an error and waits goes on, when the same error fails somebody else."""
+    """A coroutine that caught an error and waits goes on if the same error is raised elsewhere."""
     names = ours(
         FAILS
         + """

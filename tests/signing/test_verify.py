@@ -1,4 +1,4 @@
-"""Verification against whatever is made up to get past it."""
+"""Verification refuses tokens that are forged, damaged or out of date."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ HOSTILE: dict[str, tuple[str, str]] = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile(name: str) -> None:
-    """Whatever is made up is refused for what is wrong with it, in words that do not hold the token."""
+    """A forged token is refused with the reason, in an error that does not contain the token."""
     token, reason = HOSTILE[name]
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -42,7 +42,7 @@ async def test_typed_answer() -> None:
 
 
 async def test_what_was_sent() -> None:
-    """The body of a request can be looked at as bytes, with the headers it was sent with."""
+    """The body of a request can be read as bytes, with the headers it was sent with."""
     with patched_aioresponses() as mocked:
         mocked.post(ASSETS, status=201, payload={"data": {"id": "a1", "status": "preparing", "created_at": "1"}})
         async with open_mux() as mux:

@@ -95,7 +95,7 @@ async def test_body_that_breaks() -> None:
 
 
 async def test_unfinished() -> None:
-    """Answers that nobody read to the end or closed are counted."""
+    """Responses that were neither read to the end nor closed are counted."""
     transport = FakeTransport(lambda _: respond(body=[b"abc", b"def"]))
     read = await transport.send(HttpRequest("GET", "https://api.test/"))
     closed = await transport.send(HttpRequest("GET", "https://api.test/"))

@@ -66,7 +66,7 @@ async def _cut_at_second_request(peer: Peer) -> None:
 
 @pytest.mark.parametrize("is_ours", [True, False])
 async def test_sent_once(monkeypatch: pytest.MonkeyPatch, *, is_ours: bool) -> None:
-    """A session that was handed in, and one of a release of aiohttp without the switch that we know, puts a read on the wire once too."""
+    """A session that was passed in, and one of an aiohttp release without the switch that we know, sends a read once too."""
     original = aiohttp.ClientSession.__init__
 
     def without_switch(self: aiohttp.ClientSession, *args: Any, **kwargs: Any) -> None:

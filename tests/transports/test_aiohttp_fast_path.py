@@ -1,4 +1,4 @@
-"""The short way past aiohttp's session: what takes it and what does not, that both write the same, and how silence ends."""
+"""The fast path beside aiohttp's session: which requests take it, that both send the same bytes, and how read timeouts end."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ async def test_an_aiohttp_that_is_not_known(
 
 
 async def test_somebody_in_the_session_s_place(monkeypatch: pytest.MonkeyPatch, sessions: list[str]) -> None:
-    """What is put in the place of the session's sending gets every request from then on, and none when it is gone."""
+    """A replacement of the session's method gets every request while it is in place, and none afterwards."""
     original: Any = aiohttp.ClientSession._request  # pyright: ignore[reportPrivateUsage] - what such libraries replace
 
     async def recorded(self: aiohttp.ClientSession, *arguments: Any, **options: Any) -> aiohttp.ClientResponse:
@@ -132,7 +132,7 @@ async def test_somebody_in_the_session_s_place(monkeypatch: pytest.MonkeyPatch, 
     "settings", [TransportSettings(trust_env=True), TransportSettings(options={"headers": {"X-Mine": "1"}})]
 )
 async def test_settings_of_the_session(sessions: list[str], settings: TransportSettings) -> None:
-    """What a session was asked for, it does."""
+    """Settings that only the session implements send every request through it."""
     async with listen(OK) as site:
         transport = AiohttpTransport(settings)
         await fetch(transport, HttpRequest("GET", f"{site.origin}/", HEADERS))
@@ -158,7 +158,7 @@ REQUESTS: list[tuple[str, str, Mapping[str, str], bytes | None]] = [
 
 @pytest.mark.parametrize(("method", "place", "headers", "body"), REQUESTS)
 async def test_both_ways_write_the_same(method: str, place: str, headers: Mapping[str, str], body: bytes | None) -> None:
-    """A request is the same on the wire, whichever way it went, but for the order of its headers."""
+    """Both ways send the same bytes, but for the order of the headers."""
     async with listen(OK) as site:
         for settings in (TransportSettings(), BY_SESSION):
             transport = AiohttpTransport(settings)
@@ -214,7 +214,7 @@ async def test_headers_of_several_clients() -> None:
 
 
 async def test_many_origins() -> None:
-    """Requests to more origins than are remembered, in turn and again, reach each its own."""
+    """Requests that alternate between more origins than are cached reach the right one."""
     async with listen(OK) as one, listen(OK) as other:
         transport = AiohttpTransport()
         places = [site.origin.replace("127.0.0.1", host) for site in (one, other) for host in ("127.0.0.1", "localhost")]
@@ -249,7 +249,7 @@ async def test_informational_answers() -> None:
 
 
 async def test_a_closed_body_gives_nothing_more() -> None:
-    """Reading on after a body was closed in its middle is an error, not a wait."""
+    """Iterating a body that was closed in its middle is an error, not a wait."""
     async with listen(talk(always(Reply(body=bytes(1_000_000))))) as site:
         transport = AiohttpTransport()
         response = await transport.send(HttpRequest("GET", f"{site.origin}/", HEADERS))
@@ -261,7 +261,7 @@ async def test_a_closed_body_gives_nothing_more() -> None:
 
 
 async def test_silence_of_several_lengths() -> None:
-    """Each request waits as long as it may, whatever others may, and an answer to one does not save another."""
+    """Each request has its own read timeout, whatever others have, and a response to one does not extend another."""
 
     async def conversation(peer: Peer) -> None:
         while (received := await peer.request()) is not None:
@@ -295,7 +295,7 @@ async def test_silence_of_several_lengths() -> None:
 
 
 class ClosingConnector(aiohttp.TCPConnector):
-    """Gives away connections that are being closed, once they carried a request, as one is that ended in this turn of the loop."""
+    """Returns a connection that is being closed, as one is that the server ended in the same iteration of the event loop."""
 
     closes = False
 

@@ -24,7 +24,7 @@ VERBS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"]
 
 
 def serve() -> AbstractAsyncContextManager[Site]:
-    """A server that must not be reached while somebody stands in."""
+    """A server that must not be reached while its responses are mocked."""
     return listen(talk(always(Reply(body=b"real"))))
 
 
@@ -37,7 +37,7 @@ async def fetch(transport: AiohttpTransport, site: Site, method: str = "GET", bo
 
 
 def canned(content: bytes = b"canned") -> Any:
-    """An answer as mocks make them: what is looked at, and no more."""
+    """A response as mocks make it: with the attributes that are read, and no more."""
     pieces = [content]
 
     async def readany() -> bytes:

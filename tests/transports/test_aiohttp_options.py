@@ -360,7 +360,7 @@ async def test_a_session_with_credentials() -> None:
 
 
 async def test_settings_of_a_session_that_is_handed_in() -> None:
-    """What would change an answer does not apply: errors as answers, no timeout, bodies as they were on the wire, absolute addresses."""
+    """Settings of a session that would change a response do not apply: errors as exceptions, a timeout, decompression, a base URL."""
     answer = talk(always(Reply(status=404, headers=[("Content-Encoding", "gzip")], body=b"no gzip")))
     options: dict[str, Any] = {
         "raise_for_status": True,

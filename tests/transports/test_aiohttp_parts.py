@@ -33,7 +33,7 @@ class _Connection:
 
 
 class Writer(AbstractStreamWriter):
-    """Takes parts, each in so many seconds, and notes in which turn of the event loop."""
+    """Takes parts, each in *delay* seconds, and records in which iteration of the event loop."""
 
     def __init__(self, *, is_encrypted: bool = False) -> None:
         self._connection = cast("Any", _Connection(is_encrypted=is_encrypted))
@@ -68,7 +68,7 @@ class Writer(AbstractStreamWriter):
 
 
 async def test_a_turn_for_each_part() -> None:
-    """However fast the network takes a large body, others get their turn after every part of it."""
+    """However fast the network takes a large body, other tasks run after every part of it."""
     writer = Writer()
 
     async def count() -> None:

@@ -153,7 +153,7 @@ async def test_endless_content(make: TransportFactory) -> None:
         assert site.sent < bound + ALLOWED
 
 
-# What the core does with a body, whoever brings it
+# What the core does with a body, over any transport
 
 
 class Pieces:

@@ -164,7 +164,7 @@ async def test_the_first_address_does_not_answer(monkeypatch: pytest.MonkeyPatch
 
 
 async def silent(peer: Peer) -> None:
-    """Take the connection and say nothing, to whoever wants TLS or waits for an answer."""
+    """Accept the connection and send nothing: neither a handshake nor a response."""
     await peer.request()
     await peer.wait_closed()
 
@@ -214,7 +214,7 @@ async def stalled_proxy(
 
 @asynccontextmanager
 async def stalled_pool(_monkeypatch: pytest.MonkeyPatch, make: TransportFactory) -> AsyncGenerator[tuple[Site, Transport, str]]:
-    """A pool whose only connection is used by somebody else."""
+    """A pool whose only connection is in use."""
     async with listen(silent) as site, anyio.create_task_group() as tasks:
         transport = make(TransportSettings(max_connections=1))
 

@@ -1,4 +1,4 @@
-"""Transports without a network keep what part of the contract there is for them: the emulator's door, and the fake."""
+"""Transports without a network keep the part of the contract that applies to them: the emulator's, and the fake."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 
 
 class _Conversation:
-    """One request, as the emulator's door feeds it, answered by a script in the place of an emulator."""
+    """One request, as the emulator's transport passes it on, answered by a script instead of an emulator."""
 
     is_refused = False
 

@@ -47,7 +47,7 @@ def third_party(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_built_in_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Our own adapters are found without a look at what else is installed."""
+    """Our own adapters are found without a scan of installed entry points."""
 
     def scan(**_options: Any) -> metadata.EntryPoints:
         raise AssertionError("entry points were scanned")
