@@ -73,25 +73,8 @@ class LeaderElection(Generic[C]):
             following.event.set()
 
 
-class InterruptibleSleep(Protocol):
-    """A sleep of one task at a time, which others can end."""
-
-    @property
-    def is_asleep(self) -> bool:
-        """Whether a task sleeps."""
-        ...
-
-    async def sleep(self, seconds: float) -> None:
-        """Sleep for *seconds*, which are more than 0, or until `wake`."""
-        ...
-
-    def wake(self) -> None:
-        """Wake the sleeper, if there is one."""
-        ...
-
-
-def make_sleep(loop: object) -> InterruptibleSleep:
-    """Return a sleep for the event loop that anyio's token calls *loop*."""
+def make_sleep(loop: object) -> _AsyncioSleep | _AnyioSleep:
+    """Return a sleep of one task at a time, which others can end, for the event loop that anyio's token calls *loop*."""
     import asyncio  # here and below, because importing it takes longer than importing this client does
 
     # It does not keep *loop*: what belongs to an event loop must not hold it.
@@ -117,6 +100,7 @@ class _AsyncioSleep:
         return self._wakeup is not None
 
     async def sleep(self, seconds: float) -> None:
+        """Sleep for *seconds*, which are more than 0, or until `wake`."""
         loop = self._running_loop()
         self._wakeup = loop.create_future()
         timer = loop.call_later(seconds, self.wake)

@@ -30,24 +30,9 @@ T = TypeVar("T")
 C = TypeVar("C", bound=type)
 
 _LIBRARIES: Final = sys.stdlib_module_names | {
-    "aiohttp",
-    "anyio",
-    "attr",
-    "cryptography",
-    "fsspec",
-    "h11",
-    "httpcore",
-    "httpcore2",
-    "httpx",
-    "httpx2",
-    "jwt",
-    "msgspec",
-    "multidict",
-    "orjson",
-    "redis",
-    "trio",
-    "yarl",
-}
+    "aiohttp", "anyio", "attr", "cryptography", "fsspec", "h11", "httpcore", "httpcore2", "httpx", "httpx2",
+    "jwt", "msgspec", "multidict", "orjson", "redis", "trio", "yarl",
+}  # fmt: skip
 """Packages, besides our own, that are handed secrets: by a request, a key, a password."""
 _GENERATED: Final = "<attrs generated"
 """How the file names of methods begin that attrs writes. Those have no module."""

@@ -56,6 +56,8 @@ class RedisLimitStore:
     *clock* stands in for the server's in tests.
     """
 
+    is_local_clock = False
+
     def __init__(
         self,
         name: str,
@@ -76,11 +78,6 @@ class RedisLimitStore:
         digest = sha256(account.encode()).hexdigest()[:24]
         self._prefix = f"mux-async:limits:1:{{{digest}}}"
         self._clients = RedisClients(connect, f"limits shared through {name}")
-
-    @property
-    def is_local_clock(self) -> bool:
-        """False: the server has its own clock."""
-        return False
 
     async def perform(self, command: BucketCommand) -> BucketReply:
         """Perform *command*. One that takes or returns a grant cannot be cancelled: its outcome would not be known."""

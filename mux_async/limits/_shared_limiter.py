@@ -48,15 +48,10 @@ class StoreLostError(Exception):
 class LimitStore(Protocol):
     """Keeps buckets that several processes use."""
 
-    @property
-    def name(self) -> str:
-        """Its address, without secrets."""
-        ...
-
-    @property
-    def is_local_clock(self) -> bool:
-        """Whether its clock is the one of this process."""
-        ...
+    name: str
+    """Its address, without secrets."""
+    is_local_clock: bool
+    """Whether its clock is the one of this process."""
 
     async def perform(self, command: BucketCommand) -> BucketReply:
         """Perform *command*. When cancelled, it has taken no grant.

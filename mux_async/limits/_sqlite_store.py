@@ -73,6 +73,8 @@ class SqliteLimitStore:
     for all processes that share the file; *timeout* is how many seconds a command may take.
     """
 
+    is_local_clock = True  # all processes of the host have the same one
+
     def __init__(
         self, path: Path, account: str, settings: LimitSettings, clock: Callable[[], float], timeout: float = CALL_TIMEOUT
     ) -> None:
@@ -82,11 +84,6 @@ class SqliteLimitStore:
         self._clock = clock
         self._timeout = timeout
         self._file = SqliteFile(path, _SCHEMA, timeout / 2, lock_timeout=timeout)
-
-    @property
-    def is_local_clock(self) -> bool:
-        """True: all processes of the host have the same clock."""
-        return True
 
     async def perform(self, command: BucketCommand) -> BucketReply:
         """Perform *command* in a worker thread."""

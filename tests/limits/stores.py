@@ -53,10 +53,7 @@ class FakeStore:
         self._kept: dict[Bucket, tuple[dict[str, float], list[float], dict[str, Requester], float, float]] = {}
 
     name = "fake://store"
-
-    @property
-    def is_local_clock(self) -> bool:
-        return True
+    is_local_clock = True
 
     def perform_now(self, command: BucketCommand) -> BucketReply:
         if self.is_down:

@@ -19,21 +19,9 @@ from mux_async.errors import ConfigurationError
 from mux_async.transport import TransportSettings, check_options
 
 HONOURED: Final = frozenset({
-    "connector",
-    "connector_owner",
-    "cookie_jar",
-    "cookies",
-    "headers",
-    "max_field_size",
-    "max_headers",
-    "max_line_size",
-    "middlewares",
-    "proxy_auth",
-    "raise_for_status",
-    "request_class",
-    "response_class",
-    "trace_configs",
-    "version",
+    "connector", "connector_owner", "cookie_jar", "cookies", "headers", "max_field_size", "max_headers",
+    "max_line_size", "middlewares", "proxy_auth", "raise_for_status", "request_class", "response_class",
+    "trace_configs", "version",
 })  # fmt: skip
 _TIMEOUT = "use Mux(timeouts=Timeouts(...)) for an attempt and deadline= for a call"
 _BODIES = "bodies are made and read by the client"
@@ -58,17 +46,8 @@ REFUSED: Final = {
     "ws_response_class": "there are no websockets here",
 }
 _OWN_HEADERS: Final = frozenset({
-    hdrs.ACCEPT,
-    hdrs.ACCEPT_ENCODING,
-    hdrs.AUTHORIZATION,
-    hdrs.CONNECTION,
-    hdrs.CONTENT_ENCODING,
-    hdrs.CONTENT_LENGTH,
-    hdrs.CONTENT_TYPE,
-    hdrs.EXPECT,
-    hdrs.HOST,
-    hdrs.TRANSFER_ENCODING,
-    hdrs.UPGRADE,
+    hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.AUTHORIZATION, hdrs.CONNECTION, hdrs.CONTENT_ENCODING,
+    hdrs.CONTENT_LENGTH, hdrs.CONTENT_TYPE, hdrs.EXPECT, hdrs.HOST, hdrs.TRANSFER_ENCODING, hdrs.UPGRADE,
     hdrs.USER_AGENT,
 })  # fmt: skip
 """Requests have their own, or the transport writes them: a default would be without effect, or break the request."""
