@@ -107,34 +107,6 @@ class TokenBucket:
             burst of one: for a server that allows no burst at all, the rate has to be a little below the server's.
     """
 
-    __slots__ = (
-        "_adaptive",
-        "_base_full_at",
-        "_burst_changed_at",
-        "_busy_since",
-        "_configured_burst",
-        "_configured_jitter",
-        "_configured_rate",
-        "_decreased_at",
-        "_grants",
-        "_grants_since_decrease",
-        "_grants_since_full",
-        "_had_unmet_demand",
-        "_increased_at",
-        "_interval",
-        "_is_adapting",
-        "_is_recovering",
-        "_max_remaining",
-        "_pause",
-        "burst",
-        "ceiling",
-        "closed_at",
-        "closed_until",
-        "full_at",
-        "jitter",
-        "now",
-    )
-
     def __init__(self, rate: float, burst: int, adaptive: AdaptiveSettings | None = None, jitter: float = 0.0) -> None:
         self._adaptive = adaptive or AdaptiveSettings()
         self._configured_burst = burst
@@ -428,28 +400,12 @@ class TokenBucket:
 
 
 _MOMENTS: Final = (
-    "_base_full_at",
-    "_burst_changed_at",
-    "_busy_since",
-    "_decreased_at",
-    "_increased_at",
-    "closed_at",
-    "closed_until",
-    "full_at",
-    "now",
-)
+    "_base_full_at", "_burst_changed_at", "_busy_since", "_decreased_at", "_increased_at", "closed_at",
+    "closed_until", "full_at", "now",
+)  # fmt: skip
 """The attributes that are times, and move with the clock."""
 _NUMBERS: Final = (
-    *_MOMENTS,
-    "_configured_burst",
-    "_configured_rate",
-    "_grants_since_decrease",
-    "_grants_since_full",
-    "_had_unmet_demand",
-    "_interval",
-    "_max_remaining",
-    "_pause",
-    "burst",
-    "ceiling",
-)
+    *_MOMENTS, "_configured_burst", "_configured_rate", "_grants_since_decrease", "_grants_since_full",
+    "_had_unmet_demand", "_interval", "_max_remaining", "_pause", "burst", "ceiling",
+)  # fmt: skip
 """The attributes that are numbers: the whole state, without the settings (adaptive and jitter) and the grants."""

@@ -183,7 +183,7 @@ def test_rejoining_after_an_outage() -> None:
 
 def test_a_dump_holds_everything() -> None:
     """Each attribute of a bucket is in its dump, except settings, which the loading process has, and derived values."""
-    slots = set(TokenBucket.__slots__)
+    slots = set(vars(TokenBucket(1.0, 1)))
     settings, derived = {"_adaptive", "_configured_jitter"}, {"jitter", "_is_adapting", "_is_recovering"}
 
     assert slots == {*arithmetic._NUMBERS, "_grants", *settings, *derived}  # pyright: ignore[reportPrivateUsage]
