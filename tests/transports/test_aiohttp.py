@@ -8,7 +8,6 @@ from typing import Any
 
 import aiohttp
 import pytest
-from yarl import URL
 
 from mux_async.testing.loopback import Peer, Reply, always, listen, talk
 from mux_async.transport import (
@@ -86,29 +85,6 @@ async def test_sent_once(monkeypatch: pytest.MonkeyPatch, *, is_ours: bool) -> N
             await transport.send(HttpRequest("GET", site.origin + "/second"))
         assert [received.target for received in site.requests] == ["/first", "/second"]
         await transport.aclose()
-
-
-PLACES = ["", "/", "/a%2Fb//c/../d;x=1", "/ü", "/a?b=c%20d&e=/", "/?", "/#f", "?x", "/a#?"]
-ORIGINS = ["http://127.0.0.1:80", "http://127.0.0.1:8080", "https://h.example", "https://user:pw@h.example", "http://[::1]:80"]
-
-
-async def test_addresses() -> None:
-    """Whatever came before, an address is what aiohttp itself makes of it, and nothing in it is quoted anew."""
-    transport = AiohttpTransport()
-    texts = [origin + place for place in PLACES for origin in ORIGINS] + [
-        origin + place for origin in ORIGINS for place in PLACES
-    ]
-    parsed = [transport._session_path._parse(text) for text in texts]  # pyright: ignore[reportPrivateUsage] - what it is sent as
-    await transport.aclose()
-
-    wanted = [URL(text, encoded=True) for text in texts]
-    assert parsed == wanted
-    parts = [
-        (url.host_port_subcomponent, url.raw_path_qs, url.raw_user, url.raw_fragment, url.scheme, url.port) for url in parsed
-    ]
-    assert parts == [
-        (url.host_port_subcomponent, url.raw_path_qs, url.raw_user, url.raw_fragment, url.scheme, url.port) for url in wanted
-    ]
 
 
 async def test_options() -> None:

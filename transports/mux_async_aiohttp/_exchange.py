@@ -47,18 +47,6 @@ def middlewares_of(session: aiohttp.ClientSession, *, is_ours: bool) -> tuple[ai
     return (_send_once, *own)
 
 
-def brings_all(request: HttpRequest) -> bool:
-    """Whether there is no header left that aiohttp would add. Having to skip one costs it two copies of all headers."""
-    headers = request.headers
-    is_bodiless = request.method == "GET" and request.body is None
-    return (
-        hdrs.ACCEPT in headers
-        and hdrs.ACCEPT_ENCODING in headers
-        and hdrs.USER_AGENT in headers
-        and (is_bodiless or hdrs.CONTENT_TYPE in headers)
-    )
-
-
 def check_head(request: HttpRequest) -> None:
     """Refuse what aiohttp would refuse after it has begun to write, when it does not say any more whether something left."""
     for name, value in [("", request.method), *request.headers.items()]:

@@ -7,19 +7,15 @@ got; ``_errors`` maps aiohttp's exceptions.
 
 from __future__ import annotations
 
-import re
-
 import aiohttp
 from yarl import URL
 
 from mux_async.transport import HttpRequest, HttpResponse, environment_proxy, mark_unsent
 from mux_async_aiohttp._connection import CheckedProtocol, UnusableConnectionError
 from mux_async_aiohttp._errors import failure
-from mux_async_aiohttp._exchange import AUTO_HEADERS, ConnectionLostError, Exchange, brings_all, check_head, middlewares_of
+from mux_async_aiohttp._exchange import AUTO_HEADERS, ConnectionLostError, Exchange, check_head, middlewares_of
 from mux_async_aiohttp._interception import perform
 from mux_async_aiohttp._payload import RequestPayload
-
-_PLAIN_AUTHORITY = re.compile(r"[\w.-]+(:\d+)?", re.ASCII)
 
 
 class SessionPath:
@@ -29,8 +25,6 @@ class SessionPath:
         self._session = session
         self._trusts_env = trusts_env
         self._middlewares = middlewares_of(session, is_ours=is_ours)
-        self._origin = URL()
-        self._origin_text = "no URL begins like this"
 
     async def send(self, request: HttpRequest, timeout: aiohttp.ClientTimeout) -> HttpResponse:
         """Perform one exchange, up to the head of the answer."""
@@ -52,10 +46,10 @@ class SessionPath:
             response = await perform(
                 self._session,
                 request.method,
-                self._parse(request.url),
+                URL(request.url, encoded=True),
                 data=payload,
                 headers=exchange.headers,
-                skip_auto_headers=None if brings_all(request) else AUTO_HEADERS,
+                skip_auto_headers=AUTO_HEADERS,
                 timeout=timeout,
                 allow_redirects=False,
                 auto_decompress=False,
@@ -87,19 +81,6 @@ class SessionPath:
         if isinstance(problem, UnusableConnectionError):
             return problem
         raise failure(problem, request, payload, has_begun=exchange.has_begun)
-
-    def _parse(self, text: str) -> URL:
-        # Most URLs differ from the one before in their path, and to take in that alone costs half the time.
-        if not text.startswith(self._origin_text):
-            scheme, _, rest = text.partition("://")
-            authority, slash, _ = rest.partition("/")
-            if not slash or not _PLAIN_AUTHORITY.fullmatch(authority):
-                return URL(text, encoded=True)
-            self._origin_text = f"{scheme}://{authority}/"
-            self._origin = URL(self._origin_text, encoded=True)
-        if "?" in text or "#" in text:
-            return URL(text, encoded=True)
-        return self._origin.with_path(text[len(self._origin_text) - 1 :], encoded=True)
 
 
 class SessionBody:
