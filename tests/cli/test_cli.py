@@ -296,6 +296,7 @@ def test_options_of_uploads(films: Path, tmp_path: Path) -> None:
     assert all(asset.test for asset in made)
 
 
+@pytest.mark.proof
 @pytest.mark.timeout(120)
 def test_demo(tmp_path: Path) -> None:
     """The demo makes real files, ingests all of them, shows their URLs, and gets no 429."""

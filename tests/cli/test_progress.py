@@ -321,6 +321,7 @@ def test_on_a_terminal(tmp_path: Path) -> None:
     assert "1 ready (1.0 kB) in" in text
 
 
+@pytest.mark.proof
 @pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
 def test_in_tmux(tmp_path: Path) -> None:
     """In a real terminal of 80 columns, and after it is resized to 200, each bar fills one line."""

@@ -1,4 +1,4 @@
-"""What the tests of ingests with a journal begin with."""
+"""Fixtures of ingests with a journal."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ async def left_unknown(emulator: Emulator, journal: Path, items: Sequence[Item],
 
 
 def make_asset(emulator: Emulator, key: str) -> None:
-    """Make what a create with *key* would have made."""
+    """Create the asset that a create with *key* would have created."""
     body = json.dumps({"inputs": [{"url": "https://example.com/x.mp4"}], "meta": {"external_id": key}}).encode()
     headers = {"Authorization": "Basic dGVzdC10b2tlbjp0ZXN0LXNlY3JldA==", "Content-Type": "application/json"}
     assert emulator.handle(Request("POST", "/video/v1/assets", headers, body)).status == 201

@@ -52,7 +52,7 @@ def new_item(number: int) -> Item:
     return Item(f"k{number}", f"{number}.mp4", size=number, modified_ns=1)
 
 
-def test_it_tells_what_it_was_told(path: Path) -> None:
+def test_entries_counts_and_options(path: Path) -> None:
     """Entries, counts and options are read from the file as they were written, in order."""
     with Journal.open(path) as journal:
         runner, lease = begin_run(store_of(journal))
@@ -293,13 +293,14 @@ def test_a_journal_that_was_moved(path: Path, tmp_path: Path) -> None:
         end_run(store_of(journal), runner, lease)
 
 
-def test_opened_at_the_same_time(tmp_path: Path) -> None:
-    """Several processes may open a new journal at the same moment."""
+@pytest.mark.parametrize("journals", [5, pytest.param(30, marks=pytest.mark.proof)])
+def test_opened_at_the_same_time(tmp_path: Path, journals: int) -> None:
+    """Several threads may open a new journal at the same moment."""
     problems: list[Exception] = []
     barrier = threading.Barrier(4)
 
     def open_all() -> None:
-        for number in range(30):
+        for number in range(journals):
             barrier.wait()
             try:
                 Journal.open(tmp_path / f"{number}.journal").close()
@@ -423,7 +424,7 @@ class JournalMachine(RuleBasedStateMachine):
             assert not self.model[key].stage.is_final
 
     @invariant()
-    def the_books_are_right(self) -> None:
+    def items_are_as_in_the_model(self) -> None:
         found = store_of(self.journal).read_items(list(self.model))
         assert {key: stored.state for key, stored in found.items()} == self.model
         assert {key: each.runner for key, each in found.items() if each.runner} == self.holder
@@ -434,7 +435,7 @@ class JournalMachine(RuleBasedStateMachine):
 
 
 def _stored(state: ItemState) -> ItemState:
-    """Return the state as it is restored: of an upload, only what is sure."""
+    """Return the state as it is restored: of an upload, only the confirmed part."""
     upload = UploadState.from_dict(state.upload.to_dict()) if state.upload is not None else None
     return attrs.evolve(state, upload=upload)
 

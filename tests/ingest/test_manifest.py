@@ -180,7 +180,7 @@ def test_a_file_has_tracks_too(tmp_path: Path) -> None:
     assert item.create_body()["inputs"] == [{}, track]
 
 
-def test_what_nobody_knows_yet() -> None:
+def test_unknown_settings() -> None:
     """Settings that this version does not know are sent unchanged if they are under ``extra``."""
     item = only({"url": "https://e.com/a", "extra": {"colour": "best", "video_quality": "ultra"}, "video_quality": "plus"})
 

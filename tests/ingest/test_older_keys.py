@@ -84,7 +84,7 @@ async def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
 
 
 async def test_a_later_url_is_not_the_first(tmp_path: Path) -> None:
-    """What one URL has taken, another does not take in a later run: it is a film of its own."""
+    """An item that one URL has taken is not taken by another URL in a later run, which becomes an item of its own."""
     journal = tmp_path / "j"
     write_journal(journal, [DONE])
     emulator = emulate()
@@ -155,7 +155,7 @@ async def test_a_failed_item(tmp_path: Path) -> None:
     ],
 )
 async def test_keys(url: str, was: str) -> None:
-    """An item knows the key that earlier versions made of its URL; a key that was given is what it always was."""
+    """An item has the key that earlier versions made of its URL; a given key is unchanged."""
     item = url_item(url)
 
     assert older_key(was) == (item.older_key or item.key)

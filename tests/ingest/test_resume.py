@@ -51,7 +51,7 @@ async def test_run_again(films: Path, path: Path) -> None:
     assert all(isinstance(event, ItemSkipped) for event in events)
 
 
-async def test_stopped_and_gone_on_with(films: Path, path: Path) -> None:
+async def test_stopped_and_continued(films: Path, path: Path) -> None:
     """The next run begins the items that a stopped run did not begin, and creates nothing twice."""
     emulator = emulate()
     items = [*make_plan([films]).items, *urls(4)]

@@ -50,7 +50,7 @@ async def test_another_environment(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("status", "is_run"), [(404, True), (500, False), (403, False)])
-async def test_nobody_says_who_we_are(path: Path, status: int, is_run: bool) -> None:
+async def test_a_server_without_whoami(path: Path, status: int, is_run: bool) -> None:
     """A server without ``whoami`` is accepted; one that fails or refuses it ends the run before it begins."""
     emulator = emulate()
     emulator.faults.add(Fault(path="/system/v1/whoami", status=status))

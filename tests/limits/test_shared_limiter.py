@@ -398,6 +398,7 @@ async def test_a_file_that_is_locked(tmp_path: Path) -> None:
     assert any(isinstance(event, StoreLost) for event in events)
 
 
+@pytest.mark.proof
 @pytest.mark.asyncio
 async def test_a_redis_that_restarts(tmp_path: Path) -> None:
     """A stopped Redis counts as an outage; when an empty one is started at the same address, it is used again."""
@@ -420,6 +421,7 @@ async def test_a_redis_that_restarts(tmp_path: Path) -> None:
     assert snapshot.rate == 50.0
 
 
+@pytest.mark.proof
 @pytest.mark.asyncio
 async def test_a_redis_that_does_not_answer(tmp_path: Path) -> None:
     """If Redis hangs, the command times out, and the call is sent with the local share."""
