@@ -206,12 +206,7 @@ def add(
     base_url: Annotated[str | None, typer.Option(metavar="URL", help="Its server; Mux itself by default.")] = None,
     default: Annotated[bool, typer.Option("--default", help="Use it where nothing else is said.")] = False,
     more: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--also",
-            metavar="MEMBER",
-            help=f"Ask for one more: {_MORE}; may be repeated.",
-        ),
+        list[str] | None, typer.Option("--also", metavar="MEMBER", help=f"Ask for one more: {_MORE}; may be repeated.")
     ] = None,
 ) -> None:
     """Add a profile, or replace one. What it holds is asked for; secrets are not shown, nor taken from the command line."""

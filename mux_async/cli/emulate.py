@@ -130,7 +130,7 @@ def emulate(
     fetch: Annotated[
         FetchRule,
         typer.Option(
-            help="Which URLs of inputs are fetched for real films. auto: those that answer; films are made up for the rest.",
+            help="Which URLs of inputs are fetched for real films. auto: those that answer; films are made up for the rest."
         ),
     ] = "auto",
     state: Annotated[
@@ -152,11 +152,7 @@ def emulate(
     if webhook_secret is not None and not webhook_url:
         raise typer.BadParameter("--webhook-secret signs what goes to --webhook-url, and there is none")
     rules = RateRules(
-        model=_MODELS[limit_model.split("-")[0]],
-        burst=burst,
-        scope=limit_scope,
-        retry_after=retry_after,
-        headers=rate_headers,
+        model=_MODELS[limit_model.split("-")[0]], burst=burst, scope=limit_scope, retry_after=retry_after, headers=rate_headers
     )
     settings = EmulatorSettings(
         tokens=_tokens(token or ()),

@@ -31,12 +31,7 @@ from mux_async._checks import check_callable, check_flag, check_instance, check_
 from mux_async._client import Mux, for_long_work
 from mux_async._tracebacks import hides_methods
 from mux_async._types import UNSET, Unset
-from mux_async.errors import (
-    AssetErroredError,
-    ConfigurationError,
-    InvalidRequestError,
-    MuxError,
-)
+from mux_async.errors import AssetErroredError, ConfigurationError, InvalidRequestError, MuxError
 from mux_async.ingest._create_refusals import Refusals
 from mux_async.ingest._events import (
     EventCallback,

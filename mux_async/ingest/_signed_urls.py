@@ -28,10 +28,7 @@ _SCHEMES: Final = (
         | {"skoid", "sktid", "skt", "ske", "sks", "skv", "saoid", "suoid", "scid"},
     ),
     # CloudFront, Amazon S3 and Google Cloud Storage v2, Alibaba OSS v1, Google Cloud CDN, Huawei OBS, UCloud.
-    (
-        {"signature"},
-        {"expires", "policy", "hash-algorithm", "keyname", "accesskeyid", "ucloudpublickey", "security-token"},
-    ),
+    ({"signature"}, {"expires", "policy", "hash-algorithm", "keyname", "accesskeyid", "ucloudpublickey", "security-token"}),
     # Bunny, KeyCDN; the lists of countries and the path are signed with it.
     ({"token", "expires"}, {"token_path", "token_countries", "token_countries_blocked", "token_ver"}),
     ({"bcdn_token"}, {"expires", "token_path", "token_countries", "token_countries_blocked"}),

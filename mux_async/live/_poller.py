@@ -23,7 +23,7 @@ from mux_async._poller import BAD_ID_STATUSES, EXTRA_PAGES, PAGE_LIMIT, SINGLE_R
 from mux_async._resource import Caller
 from mux_async.errors import APIStatusError, DeadlineExceededError, MuxError, copied
 from mux_async.live._events import LiveEvent, read_webhook
-from mux_async.live._stream_trackers import StreamTrackers
+from mux_async.live._stream_tracker import StreamTrackers
 
 if TYPE_CHECKING:
     from mux_async.models import Asset, LiveStream

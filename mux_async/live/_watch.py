@@ -14,7 +14,7 @@ from mux_async._resource import Caller, Resource
 from mux_async.errors import MuxError
 from mux_async.live._events import LiveEvent
 from mux_async.live._poller import LivePoller, poller_of
-from mux_async.live._stream_trackers import StreamTrackers
+from mux_async.live._stream_tracker import StreamTrackers
 
 if TYPE_CHECKING:
     from typing import Self

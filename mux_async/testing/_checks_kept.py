@@ -225,10 +225,7 @@ async def late_answer_after_a_cancel(bench: SocketBench) -> None:
             arrived, is_cancelled = anyio.Event(), anyio.Event()
 
             async def conversation(
-                peer: Peer,
-                arrived: anyio.Event = arrived,
-                is_cancelled: anyio.Event = is_cancelled,
-                begun: bytes = begun,
+                peer: Peer, arrived: anyio.Event = arrived, is_cancelled: anyio.Event = is_cancelled, begun: bytes = begun
             ) -> None:
                 while (received := await peer.request()) is not None:
                     if received.target != "/cancelled":

@@ -5,16 +5,7 @@ from __future__ import annotations
 import ssl
 
 from mux_async.errors import ConnectError, Delivery, Phase
-from mux_async.testing._bench import (
-    BODIES,
-    SocketBench,
-    expect,
-    expect_alive,
-    expect_failure,
-    failing,
-    request,
-    socket_check,
-)
+from mux_async.testing._bench import BODIES, SocketBench, expect, expect_alive, expect_failure, failing, request, socket_check
 from mux_async.testing.loopback import Peer, Reply, Site, always, talk
 
 _alive = talk(always(Reply(body=b"alive")))

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Final, cast
 
 from mux_async.testing import (
-    _checks_bounds,
     _checks_connections,
     _checks_faults,
     _checks_kept,
@@ -17,15 +16,7 @@ from mux_async.testing import (
 from mux_async.testing._bench import Check, ConformanceError, Connect, InProcessBench, SocketBench
 from mux_async.transport import TransportFactory
 
-_MODULES: Final = (
-    _checks_messages,
-    _checks_faults,
-    _checks_tls,
-    _checks_connections,
-    _checks_kept,
-    _checks_malformed,
-    _checks_bounds,
-)
+_MODULES: Final = (_checks_messages, _checks_faults, _checks_tls, _checks_connections, _checks_kept, _checks_malformed)
 CHECKS: Final[Sequence[Check]] = tuple(each for module in _MODULES for each in vars(module).values() if isinstance(each, Check))
 """Everything that is expected of a transport; ``str(check)`` is a name to parametrise tests with."""
 

@@ -268,12 +268,7 @@ class Uploads:
             return await self._run(Secret(url), reader, state, upload_id, on_progress)
 
     async def resume(
-        self,
-        upload_id: str,
-        source: Source,
-        *,
-        state: UploadState | None = None,
-        on_progress: ProgressCallback | None = None,
+        self, upload_id: str, source: Source, *, state: UploadState | None = None, on_progress: ProgressCallback | None = None
     ) -> UploadReport | None:
         """Continue an upload that this or another process began, from the offset that the server reports.
 

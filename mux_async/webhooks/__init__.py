@@ -26,15 +26,7 @@ from mux_async.webhooks._store import Claim, EventKey, EventStore, MemoryEventSt
 from mux_async.webhooks._store_redis import RedisEventStore
 from mux_async.webhooks._store_sqlite import SqliteEventStore
 from mux_async.webhooks._unwrap import unwrap
-from mux_async.webhooks.events import (
-    EVENTS,
-    Event,
-    EventType,
-    KnownEvent,
-    UnknownEvent,
-    WebhookEvent,
-    parse_event,
-)
+from mux_async.webhooks.events import EVENTS, Event, EventType, KnownEvent, UnknownEvent, WebhookEvent, parse_event
 
 __all__ = [
     "EVENTS",

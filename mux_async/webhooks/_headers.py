@@ -63,8 +63,7 @@ def find_signature(pairs: Pairs) -> str:
     if found:
         raise malformed(f"is there {len(found)} times")
     raise SignatureError(
-        f"there is no {HEADER} header: either Mux did not send this request, or a proxy removed the header",
-        reason="missing",
+        f"there is no {HEADER} header: either Mux did not send this request, or a proxy removed the header", reason="missing"
     )
 
 

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from mux_async.live import LiveEvent
 from mux_async.live._events import ACTIVE, CONNECTED, DISCONNECTED, IDLE, RECORDING
-from mux_async.live._stream_tracker import POLL_LAG, REMEMBERED, StreamTracker
-from mux_async.live._stream_trackers import StreamTrackers
+from mux_async.live._stream_tracker import POLL_LAG, REMEMBERED, StreamTracker, StreamTrackers
 from mux_async.models import Asset, LiveStream
 from tests._examples import examples
 
