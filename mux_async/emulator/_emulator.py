@@ -318,24 +318,25 @@ class Emulator:
         elif family == _uploads.UPLOAD_PREFIX:
             headers["Server"] = "UploadServer"
             sink = StorageSink(self._state, request) if self._stub is None else StubStorage(request)
-        elif request.method == "GET" and request.segments[: len(EXPORTS_PREFIX)] == EXPORTS_PREFIX:
-            sink = BodyCollector(self.settings.max_body, lambda _: download(request, self._state, self._dataset_cache))
         elif family in {CONTROL_PREFIX, ""} and (refusal := self._refusal(request)) is not None:
             sink = BodyDiscarder(refusal)
-        elif asks_for_overview(request):
-            sink = BodyCollector(self.settings.max_body, lambda _: self._look(request))
-        elif request.method == "GET" and request.segments[:2] == (CONTROL_PREFIX, "api"):
-            sink = BodyCollector(self.settings.max_body, lambda _: self._read(request))
-        elif family == CONTROL_PREFIX:
-            call = ControlCall(self._state, self.faults, self._arrivals, self.reset, request)
-            sink = BodyCollector(self.settings.max_body, partial(control, call))
-        elif self._stub is not None:
-            sink = BodyCollector(self.settings.max_body, partial(self._stub.answer, request))
         else:
-            sink = BodyCollector(
-                self.settings.max_body, lambda body: answer_host(request, self._state, self._dataset_cache, body)
-            )
+            sink = BodyCollector(self.settings.max_body, self._responder(request))
         return Exchange(self, request, sink, fault, arrival, headers)
+
+    def _responder(self, request: Request) -> Callable[[bytes], Response]:
+        """Return what responds to a request, given its body, outside of the API and of uploads."""
+        if request.method == "GET" and request.segments[: len(EXPORTS_PREFIX)] == EXPORTS_PREFIX:
+            return lambda _: download(request, self._state, self._dataset_cache)
+        if asks_for_overview(request):
+            return lambda _: self._look(request)
+        if request.method == "GET" and request.segments[:2] == (CONTROL_PREFIX, "api"):
+            return lambda _: self._read(request)
+        if request.segments[0] == CONTROL_PREFIX:
+            return partial(control, ControlCall(self._state, self.faults, self._arrivals, self.reset, request))
+        if self._stub is not None:
+            return partial(self._stub.answer, request)
+        return partial(answer_host, request, self._state, self._dataset_cache)
 
     def _refusal(self, request: Request) -> Response | None:
         """Return the response that refuses a control call, or a request for the page, by `check_control_access`."""

@@ -51,7 +51,7 @@ Handler: TypeAlias = Callable[[ControlCall], Response | None]
 
 def is_download(request: Request) -> bool:
     """Whether the request follows a URL from an API response. Mux serves these files from public hosts."""
-    return request.method == "GET" and request.segments[1:2] in {("shots",), ("robots",), ("usage-exports",)}
+    return request.method == "GET" and request.segments[1:2] in {("exports",), ("shots",), ("robots",), ("usage-exports",)}
 
 
 def control(call: ControlCall, body: bytes) -> Response:
@@ -150,6 +150,10 @@ def _adding(read: Callable[[object], list[Any]], faults: Callable[[ControlCall],
     return handle
 
 
+def _clearing(faults: Callable[[ControlCall], FaultList]) -> Handler:
+    return lambda call: faults(call).clear()
+
+
 def _connect(call: ControlCall) -> None:
     given = validated(call.body, members(protocol=choice("rtmp", "srt"), silent=BOOLEAN))
     protocol, silent = given.get("protocol", "rtmp"), given.get("silent", False)
@@ -237,5 +241,5 @@ _HANDLERS: Mapping[tuple[str, str], Handler] = {
     ("GET", "usage-exports/*/*"): lambda call: _usage.download_export(call.request, call.state),
     ("POST", "reset"): lambda call: call.reset(),
     **{("POST", path): _adding(*of) for path, of in _FAULTS.items()},
-    **{("DELETE", path): lambda call, faults=faults: faults(call).clear() for path, (_, faults) in _FAULTS.items()},
+    **{("DELETE", path): _clearing(faults) for path, (_, faults) in _FAULTS.items()},
 }

@@ -96,10 +96,7 @@ class Dataset:
         return self._between(max(start, self._oldest), min(end, self._now + 1))
 
     def under_way(self, start: int, end: int) -> list[View]:
-        """Return the views that were going on at any time from *start* to *end* (both included), by their ends.
-
-        Those that have not ended yet are among them: monitoring sees them.
-        """
+        """Return the views in progress at any time from *start* to *end* (both included), by their ends, even if they have not ended."""
         start, end = max(start, self._oldest), min(end, self._now)
         return [view for view in self._between(start, end + MAX_SPAN) if view.view_start <= end]
 

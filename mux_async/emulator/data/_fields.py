@@ -4,26 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any
 
-from mux_async.emulator.data._views import View, getter
+from mux_async.emulator.data._views import View, stored
 from mux_async.emulator.data._vocabulary import RENDITIONS
 
 Getter = Callable[[View], Any]
-
-
-@cache
-def field(name: str) -> Getter:
-    """Return what reads a field of a view, or raise `KeyError`. Times are epoch milliseconds, shares and scores numbers."""
-    if name in _DERIVED:
-        return _DERIVED[name]()
-    if name in ALWAYS_NULL:
-        return _constant(None)
-    found = getter(name)
-    if found is None:
-        raise KeyError(name)
-    return found
 
 
 def iso(at: int) -> str:
@@ -32,15 +18,11 @@ def iso(at: int) -> str:
 
 
 def _constant(value: object) -> Getter:
-    def read(view: View) -> object:
-        del view
-        return value
-
-    return read
+    return lambda _: value
 
 
 def _share(part: str, whole: str) -> Getter:
-    numerator, denominator = field(part), field(whole)
+    numerator, denominator = stored(part), stored(whole)
 
     def read(view: View) -> float | None:
         count = denominator(view)
@@ -50,7 +32,7 @@ def _share(part: str, whole: str) -> Getter:
 
 
 def _rendition(which: str, column: int) -> Getter:
-    number = field(which)
+    number = stored(which)
 
     def read(view: View) -> Any:
         index: int | None = number(view)
@@ -65,86 +47,86 @@ def _when_watched(value: object) -> Getter:
 
 def _only_if(flag: str) -> Getter:
     """The error's id, if the field *flag* is true."""
-    happened = field(flag)
+    happened = stored(flag)
     return lambda view: view.outcome.error_type_id if happened(view) else None
 
 
 def _in_app(name: str) -> Getter:
-    read = field(name)
+    read = stored(name)
     return lambda view: read(view) if view.viewer.device.page_type is None else None
 
 
-def _platform(view: View, text: str) -> str:
-    return text.format(view.viewer.device)
+def _platform(text: str) -> Getter:
+    return lambda view: text.format(view.viewer.device)
+
+
+def _buffering_rate(view: View) -> float | None:
+    return view.rebuffering.buffering_count / view.watch_time if view.playback.watched and view.watch_time else None
+
+
+def _short_time(view: View) -> str:
+    return datetime.fromtimestamp(view.view_start // 1000, UTC).strftime("%I:%M%p UTC %Y-%m-%d").lower().replace("utc", "UTC")
 
 
 _PROPERTY = 10185
 """Number of the environment in Mux Data."""
-_DERIVED: Mapping[str, Callable[[], Getter]] = {
-    "ad_break_error_percentage": lambda: _share("ad_break_error_count", "ad_break_count"),
-    "ad_error_percentage": lambda: _share("ad_error_count", "ad_attempt_count"),
-    "ad_exit_before_start_percentage": lambda: _share("ad_exit_before_start_count", "ad_attempt_count"),
-    "ad_startup_error_percentage": lambda: _share("ad_startup_error_count", "ad_attempt_count"),
-    "ad_playback_failure": lambda: lambda view: bool(view.ads.ad_break_error_count),
-    "content_playback_failure": lambda: lambda view: view.outcome.playback_failure,
-    "audio_codec": lambda: _when_watched("aac"),
-    "audio_codec_initial": lambda: _when_watched("aac"),
-    "buffering_rate": lambda: (
-        lambda view: view.rebuffering.buffering_count / view.watch_time if view.playback.watched and view.watch_time else None
+_DERIVED: Mapping[str, Getter] = {
+    "ad_break_error_percentage": _share("ad_break_error_count", "ad_break_count"),
+    "ad_error_percentage": _share("ad_error_count", "ad_attempt_count"),
+    "ad_exit_before_start_percentage": _share("ad_exit_before_start_count", "ad_attempt_count"),
+    "ad_startup_error_percentage": _share("ad_startup_error_count", "ad_attempt_count"),
+    "ad_playback_failure": lambda view: bool(view.ads.ad_break_error_count),
+    "content_playback_failure": lambda view: view.outcome.playback_failure,
+    "audio_codec": _when_watched("aac"),
+    "audio_codec_initial": _when_watched("aac"),
+    "buffering_rate": _buffering_rate,
+    "client_application_name": _in_app("viewer_application_name"),
+    "client_application_version": _in_app("viewer_application_version"),
+    "inserted_at": lambda view: iso(view.view_end + 1000),
+    "updated_at": lambda view: iso(view.view_end + 1000),
+    "long_rebuffering": lambda view: any(end - start > 10_000 for start, end in view.rebuffering.stalls),
+    "long_resume": _constant(value=False),
+    "isp": stored("asn_name"),
+    "mux_api_version": _constant("2.1"),
+    "mux_embed": lambda view: "mux-embed" if view.viewer.device.page_type else None,
+    "mux_embed_version": lambda view: "5.14.0" if view.viewer.device.page_type else None,
+    "platform_description": _platform(
+        "{0.viewer_application_name} {0.viewer_application_version} on {0.viewer_os_family} ({0.viewer_device_name})"
     ),
-    "client_application_name": lambda: _in_app("viewer_application_name"),
-    "client_application_version": lambda: _in_app("viewer_application_version"),
-    "inserted_at": lambda: lambda view: iso(view.view_end + 1000),
-    "updated_at": lambda: lambda view: iso(view.view_end + 1000),
-    "long_rebuffering": lambda: lambda view: any(end - start > 10_000 for start, end in view.rebuffering.stalls),
-    "long_resume": lambda: _constant(value=False),
-    "isp": lambda: field("asn_name"),
-    "mux_api_version": lambda: _constant("2.1"),
-    "mux_embed": lambda: lambda view: "mux-embed" if view.viewer.device.page_type else None,
-    "mux_embed_version": lambda: lambda view: "5.14.0" if view.viewer.device.page_type else None,
-    "platform_description": lambda: (
-        lambda view: _platform(
-            view, "{0.viewer_application_name} {0.viewer_application_version} on {0.viewer_os_family} ({0.viewer_device_name})"
-        )
+    "platform_summary": _platform("{0.viewer_application_name} on {0.viewer_os_family}"),
+    "playback_business_exception_error_type_id": _only_if("playback_business_exception"),
+    "playback_failure_error_type_id": _only_if("playback_failure"),
+    "video_startup_business_exception_error_type_id": _only_if("video_startup_business_exception"),
+    "player_load_time": stored("player_startup_time"),
+    "player_source_domain": lambda view: view.video.player_source_host_name.partition(".")[2],
+    "player_source_duration": stored("video_duration"),
+    "player_source_height": _rendition("last_rendition", 0),
+    "player_source_width": _rendition("last_rendition", 1),
+    "player_source_stream_type": stored("video_stream_type"),
+    "player_source_type": _constant("application/x-mpegurl"),
+    "player_source_url": lambda view: (
+        f"https://{view.video.player_source_host_name}/{view.video.playback_id or view.video.video_id}.m3u8"
     ),
-    "platform_summary": lambda: lambda view: _platform(view, "{0.viewer_application_name} on {0.viewer_os_family}"),
-    "playback_business_exception_error_type_id": lambda: _only_if("playback_business_exception"),
-    "playback_failure_error_type_id": lambda: _only_if("playback_failure"),
-    "video_startup_business_exception_error_type_id": lambda: _only_if("video_startup_business_exception"),
-    "player_load_time": lambda: field("player_startup_time"),
-    "player_source_domain": lambda: lambda view: view.video.player_source_host_name.partition(".")[2],
-    "player_source_duration": lambda: field("video_duration"),
-    "player_source_height": lambda: _rendition("last_rendition", 0),
-    "player_source_width": lambda: _rendition("last_rendition", 1),
-    "player_source_stream_type": lambda: field("video_stream_type"),
-    "player_source_type": lambda: _constant("application/x-mpegurl"),
-    "player_source_url": lambda: (
-        lambda view: f"https://{view.video.player_source_host_name}/{view.video.playback_id or view.video.video_id}.m3u8"
-    ),
-    "property_id": lambda: _constant(_PROPERTY),
-    "short_time": lambda: (
-        lambda view: (
-            datetime.fromtimestamp(view.view_start // 1000, UTC).strftime("%I:%M%p UTC %Y-%m-%d").lower().replace("utc", "UTC")
-        )
-    ),
-    "time_shift_enabled": lambda: _constant(value=False),
-    "video_codec": lambda: _when_watched("avc"),
-    "video_codec_initial": lambda: _when_watched("avc"),
-    "video_dynamic_range_type": lambda: _when_watched("sdr"),
-    "video_dynamic_range_type_initial": lambda: _when_watched("sdr"),
-    "video_source_fps": lambda: _when_watched(30.0),
-    "video_source_fps_initial": lambda: _when_watched(30.0),
-    "video_source_height": lambda: _rendition("last_rendition", 0),
-    "video_source_width": lambda: _rendition("last_rendition", 1),
-    "video_source_bitrate": lambda: _rendition("last_rendition", 2),
-    "video_source_height_initial": lambda: _rendition("first_rendition", 0),
-    "video_source_width_initial": lambda: _rendition("first_rendition", 1),
-    "video_source_bitrate_initial": lambda: _rendition("first_rendition", 2),
-    "video_variant_name": lambda: lambda view: None if view.video.view_drm_type is None else "protected",
-    "view_drm_level": lambda: lambda view: None if view.video.view_drm_type is None else "L3",
-    "view_error_id": lambda: field("error_type_id"),
-    "view_id": lambda: field("id"),
-    "view_total_content_playback_time": lambda: field("view_playing_time"),
+    "property_id": _constant(_PROPERTY),
+    "short_time": _short_time,
+    "time_shift_enabled": _constant(value=False),
+    "video_codec": _when_watched("avc"),
+    "video_codec_initial": _when_watched("avc"),
+    "video_dynamic_range_type": _when_watched("sdr"),
+    "video_dynamic_range_type_initial": _when_watched("sdr"),
+    "video_source_fps": _when_watched(30.0),
+    "video_source_fps_initial": _when_watched(30.0),
+    "video_source_height": _rendition("last_rendition", 0),
+    "video_source_width": _rendition("last_rendition", 1),
+    "video_source_bitrate": _rendition("last_rendition", 2),
+    "video_source_height_initial": _rendition("first_rendition", 0),
+    "video_source_width_initial": _rendition("first_rendition", 1),
+    "video_source_bitrate_initial": _rendition("first_rendition", 2),
+    "video_variant_name": lambda view: None if view.video.view_drm_type is None else "protected",
+    "view_drm_level": lambda view: None if view.video.view_drm_type is None else "L3",
+    "view_error_id": stored("error_type_id"),
+    "view_id": stored("id"),
+    "view_total_content_playback_time": stored("view_playing_time"),
 }
 
 ALWAYS_NULL = frozenset(
@@ -161,3 +143,10 @@ ALWAYS_NULL = frozenset(
     }
 )
 """Fields that no generated view has."""
+
+
+def field(name: str) -> Getter:
+    """Return what reads a field of a view, or raise `KeyError`. Times are epoch milliseconds, shares and scores numbers."""
+    if name in ALWAYS_NULL:
+        return _constant(None)
+    return _DERIVED[name] if name in _DERIVED else stored(name)

@@ -15,6 +15,7 @@ from random import Random
 
 import attrs
 
+from mux_async.emulator.data import _vocabulary
 from mux_async.emulator.data._views import (
     Ads,
     Delivery,
@@ -26,17 +27,6 @@ from mux_async.emulator.data._views import (
     Video,
     View,
     Viewer,
-)
-from mux_async.emulator.data._vocabulary import (
-    CDNS,
-    DEVICES,
-    EDGES,
-    ERRORS,
-    LOCATIONS,
-    PLANS,
-    PLAYBACK_MODES,
-    RENDITIONS,
-    ErrorType,
 )
 
 MAX_SPAN = 3 * 3600 * 1000
@@ -62,9 +52,9 @@ class Outage:
 def make_viewer(seed: str) -> Viewer:
     """Generate a viewer, the same for the same *seed*."""
     random = Random(seed)  # noqa: S311 - generated data, not secrets
-    (place,) = random.choices(LOCATIONS, [place.weight for place in LOCATIONS])
-    (device,) = random.choices(DEVICES, [device.weight for device in DEVICES])
-    plan, status, category = random.choice(PLANS)
+    (place,) = random.choices(_vocabulary.LOCATIONS, [place.weight for place in _vocabulary.LOCATIONS])
+    (device,) = random.choices(_vocabulary.DEVICES, [device.weight for device in _vocabulary.DEVICES])
+    plan, status, category = random.choice(_vocabulary.PLANS)
     connection = random.choice(device.connections) if device.connections else None
     is_web = device.page_type is not None
     fast = 3_000_000 if connection == "cellular" else 12_000_000
@@ -96,7 +86,7 @@ def make_view(seed: int, end: int, viewer: Viewer, video: Video, outages: tuple[
     for each test.
     """
     random = Random(seed)  # noqa: S311 - generated data, not secrets
-    (cdn,) = random.choices([name for name, _ in CDNS], [share for _, share in CDNS])
+    (cdn,) = random.choices([name for name, _ in _vocabulary.CDNS], [share for _, share in _vocabulary.CDNS])
     in_outage = any(outage.cdn == cdn and outage.start <= end < outage.end for outage in outages)
     error = _error(random, in_outage)
     is_exit = error is None and random.random() < 0.035
@@ -143,11 +133,11 @@ def _falling(value: float, best: float, worst: float) -> float:
     return round(min(1.0, max(0.0, (worst - value) / (worst - best))), 6)
 
 
-def _error(random: Random, in_outage: bool) -> ErrorType | None:
+def _error(random: Random, in_outage: bool) -> _vocabulary.ErrorType | None:
     if random.random() >= (0.35 if in_outage else 0.03):
         return None
-    (error,) = random.choices(ERRORS, [error.weight for error in ERRORS])
-    return ERRORS[0] if in_outage else error
+    (error,) = random.choices(_vocabulary.ERRORS, [error.weight for error in _vocabulary.ERRORS])
+    return _vocabulary.ERRORS[0] if in_outage else error
 
 
 def _ads(random: Random) -> Ads:
@@ -197,7 +187,7 @@ def _playback(random: Random, viewer: Viewer, video: Video, *, is_cut: bool) -> 
     sought = sum(int(random.lognormvariate(5.5, 0.5)) for _ in range(seeks))
     stretches = _stretches(random, playing, viewer, video)
     ranges = _ranges(random, playing, seeks, video)
-    shown = [(stretch.playing_time / playing, RENDITIONS[stretch.rendition]) for stretch in stretches]
+    shown = [(stretch.playing_time / playing, _vocabulary.RENDITIONS[stretch.rendition]) for stretch in stretches]
     scales = [(share, viewer.device.player_height / rendition[0]) for share, rendition in shown]
     ups = [(share, max(0.0, scale - 1)) for share, scale in scales]
     downs = [(share, max(0.0, 1 - scale)) for share, scale in scales]
@@ -250,12 +240,14 @@ def _playing_time(random: Random, video: Video, *, is_cut: bool) -> int:
 
 
 def _stretches(random: Random, playing: int, viewer: Viewer, video: Video) -> tuple[PlayingInterval, ...]:
-    best = max(index for index, rendition in enumerate(RENDITIONS) if index == 0 or rendition[0] <= video.max_height)
-    fits = sum(rendition[2] < viewer.throughput * 0.7 for rendition in RENDITIONS) - 1
+    best = max(
+        index for index, rendition in enumerate(_vocabulary.RENDITIONS) if index == 0 or rendition[0] <= video.max_height
+    )
+    fits = sum(rendition[2] < viewer.throughput * 0.7 for rendition in _vocabulary.RENDITIONS) - 1
     aim = max(0, min(best, fits))
     count = min(random.choice((1, 2, 2, 3, 4)), max(1, playing // 4000))
     cuts = sorted(random.sample(range(1, playing), count - 1))
-    (mode,) = random.choices(PLAYBACK_MODES, (60, 30, 6, 4))
+    (mode,) = random.choices(_vocabulary.PLAYBACK_MODES, (60, 30, 6, 4))
     made: list[PlayingInterval] = []
     for number, (start, stop) in enumerate(zip([0, *cuts], [*cuts, playing], strict=True)):
         is_first = number == 0 and count > 1  # playback starts low and climbs
@@ -311,7 +303,7 @@ def _rebuffering(count: int, total: int, watch_time: int, played: tuple[int, int
 
 
 def _outcome(
-    error: ErrorType | None,
+    error: _vocabulary.ErrorType | None,
     startup: Startup,
     playback: Playback,
     rebuffering: Rebuffering,
@@ -339,13 +331,13 @@ def _outcome(
 
 
 def _delivery(random: Random, cdn: str | None, viewer: Viewer, *, plays: bool) -> Delivery:
-    others = [name for name, _ in CDNS if name is not None and name != cdn]
+    others = [name for name, _ in _vocabulary.CDNS if name is not None and name != cdn]
     trace = () if cdn is None else (cdn, random.choice(others)) if random.random() < 0.07 else (cdn,)
     latency = int(random.lognormvariate(4.3, 0.5))
     return Delivery(
         cdn=cdn,
         video_cdn_trace=trace,
-        view_cdn_edge_pop=None if cdn is None else EDGES[viewer.place.asn % len(EDGES)],
+        view_cdn_edge_pop=None if cdn is None else _vocabulary.EDGES[viewer.place.asn % len(_vocabulary.EDGES)],
         view_cdn_origin=None if cdn is None else "origin-1",
         view_max_request_latency=latency * random.randrange(2, 9) if plays else None,
         view_average_request_latency=latency if plays else None,

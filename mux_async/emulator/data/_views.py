@@ -231,9 +231,9 @@ _PARTS: Mapping[str, type] = {
 
 
 @cache
-def getter(name: str) -> Getter | None:
-    """Return what reads the member *name* of a view or of one of its parts; ``None`` when there is no such member."""
+def stored(name: str) -> Getter:
+    """Return what reads the attribute *name* of a view or of one of its parts. Raises `KeyError` for other names."""
     for path, part in _PARTS.items():
         if name in attrs.fields_dict(part):
             return attrgetter(path + name)
-    return None
+    raise KeyError(name)

@@ -44,11 +44,7 @@ def _spaces(environment: Environment) -> dict[str, Space]:
 
 
 def join(state: State, space_id: str, participant: str) -> None:
-    """Let a participant join a space of any environment.
-
-    Raises:
-        ApiError: 404 without such a space, 400 if a participant of that name is in it (facts/BEHAVIOUR.md, section 8.2).
-    """
+    """Let a participant join a space of any environment: `ApiError` 404 without the space, 400 if it has one of that name (section 8.2)."""
     environment, space = _find(state, space_id)
     if participant in space.participants:
         raise invalid(f"the participant {participant} is already in the space")
@@ -92,9 +88,7 @@ def _space(call: ApiCall) -> Space:
 
 def _new_broadcast(call: ApiCall, entry: Json) -> Broadcast:
     call.environment.live_stream(entry["live_stream_id"])
-    members: Any = {
-        key: entry[key] for key in ("layout", "resolution", "background", "passthrough") if entry.get(key) is not None
-    }
+    members: Any = {key: entry[key] for key in ("layout", "resolution", "background", "passthrough") if key in entry}
     return Broadcast(call.state.id_generator.id("broadcast"), entry["live_stream_id"], **members)
 
 

@@ -33,14 +33,8 @@ class Segment:
 class MediaFile:
     """A playable file: fragmented MP4 with H.264 and AAC, or with AAC alone.
 
-    Attributes:
-        path: The file. It holds an initialization section, which every segment needs, and the segments.
-        codecs: As playlists name them (RFC 6381): ``avc1.64001f,mp4a.40.2``.
-        head: Bytes before the first segment.
-        segments: In order; each begins with a key frame.
-        width: Pixels; 0 when there is no video.
-        height: Pixels; 0 when there is no video.
-        frame_rate: Frames per second; 0.0 when there is no video.
+    *head* is the size in bytes of the initialization section, which every segment needs; each segment begins with a key frame. *codecs* are
+    as playlists name them (RFC 6381): ``avc1.64001f,mp4a.40.2``. Without video, *width*, *height* and *frame_rate* are 0.
     """
 
     path: Path
@@ -70,17 +64,10 @@ class MediaFile:
 
 @attrs.frozen
 class IngestOrder:
-    """An input to inspect and to convert.
+    """An input to inspect and to convert: a URL to fetch, an uploaded file, or a clip of the asset *clip_of*.
 
-    Attributes:
-        asset_id: The asset that the media file is for.
-        url: Where to fetch it; ``None`` if *path* or *clip_of* is given.
-        path: An uploaded file.
-        clip_of: Id of the asset to take a clip of.
-        start: Seconds to cut off at the beginning.
-        end: Seconds after which the rest is cut off; ``None`` keeps all.
-        tallest: Maximum pixels of the smaller side.
-        is_test: Whether frames get a watermark, as those of test assets do.
+    What lies before *start* and after *end* (seconds) is cut off. *tallest* is the maximum of pixels of the smaller side. Frames of test
+    assets get a watermark.
     """
 
     asset_id: str

@@ -31,8 +31,7 @@ class FetchError(Exception):
 def fetch(url: str, path: str, most: int) -> None:
     """Download an http or https URL into a file; redirects to other schemes are not followed.
 
-    Raises:
-        FetchError: There is no response, or it is not successful, incomplete, or larger than *most* bytes.
+    Raises `FetchError`: there is no response, or it is not successful, incomplete, or larger than *most* bytes.
     """
     opener = OpenerDirector()  # and not the usual one: it reads proxies from the environment, and opens files
     for handler in (HTTPHandler(), HTTPSHandler(), HTTPRedirectHandler(), HTTPErrorProcessor(), HTTPDefaultErrorHandler()):

@@ -30,8 +30,7 @@ class WorkerProcess:
     def run_job(self, job: Mapping[str, Any], limit: float) -> dict[str, Any]:
         """Run a job of `mux_async.emulator.media._child`, for at most *limit* seconds, and return its result.
 
-        Raises:
-            MediaBackendError: It failed, took too long, or the process was closed.
+        Raises `MediaBackendError`: it failed, took too long, or the process was closed.
         """
         process = self._start()
         assert process.stdin is not None  # noqa: S101 - asked for in `_start`

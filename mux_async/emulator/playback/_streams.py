@@ -34,7 +34,7 @@ from mux_async.emulator.resources._playback_restrictions import check_restrictio
 from mux_async.emulator.resources._usage import record_delivery
 from mux_async.emulator.state._ids import is_well_formed
 from mux_async.emulator.state._serialization import iso, recorded_seconds
-from mux_async.emulator.state._state import Asset, Environment, PlaybackId, State
+from mux_async.emulator.state._state import Environment, LiveStream, PlaybackId, State
 
 SEGMENT_SECONDS = 5.0
 _RUNGS = (270, 360, 480, 720, 1080, 1440, 2160)
@@ -78,13 +78,12 @@ def _open(request: Request, state: State, id: str, audience: str) -> PlaybackReq
     holder = (environment.assets if owner.type == "asset" else environment.live_streams)[owner.id]
     playback_id = next(entry for entry in holder.playback_ids if entry.id == id)
     params = _parameters(request, state, environment, playback_id, audience)
-    if isinstance(holder, Asset):
-        asset, problem = holder, "Asset is not ready"
+    if isinstance(holder, LiveStream):
+        asset = environment.assets.get(holder.ingest.asset_id or "") if holder.status == "active" else None
     else:
-        recorded = environment.assets.get(holder.ingest.asset_id or "") if holder.status == "active" else None
-        asset, problem = recorded, "The live stream is not active"
+        asset = holder
     if asset is None or asset.media is None:
-        raise failed(problem)
+        raise failed("Asset is not ready" if asset is holder else "The live stream is not active")
     return _of(PlaybackRequest(request, params, state, environment, playback_id, asset, asset.media))
 
 

@@ -16,16 +16,7 @@ from mux_async.emulator.http._messages import not_found
 from mux_async.emulator.media._backend import Download, MediaBackendError
 from mux_async.emulator.media._probe import InputProblem, MediaInfo
 from mux_async.emulator.resources._asset_options import clip_source
-from mux_async.emulator.state._media_orders import (
-    RECHECK_DELAY,
-    MediaPendingError,
-    download_order,
-    forget,
-    made_size,
-    main_input,
-    master_order,
-    probe_input,
-)
+from mux_async.emulator.state import _media_orders
 from mux_async.emulator.state._records import Shots
 from mux_async.emulator.state._serialization import mp4_files
 from mux_async.emulator.state._state import (
@@ -55,7 +46,7 @@ def create_asset(
 
     The caller emits the event.
     """
-    source = clip_source(main_input(options).get("url", ""))
+    source = clip_source(_media_orders.main_input(options).get("url", ""))
     if source is not None:
         if source not in environment.assets:
             raise not_found()
@@ -115,7 +106,7 @@ def delete_asset(state: State, environment: Environment, asset: Asset) -> None:
     """Delete an asset. Steps that are scheduled for it have no effect."""
     remove_playback_ids(environment, asset)
     del environment.assets[asset.id]
-    forget(state, asset.id)
+    _media_orders.forget(state, asset.id)
     if asset.id in environment.delivered:
         environment.delivered[asset.id].deleted_at = state.now
     asset_event(state, environment, "deleted", asset)
@@ -148,7 +139,7 @@ def plan(state: State, environment: Environment, name: str, asset: Asset, part: 
 
 
 def _prepared(state: State, environment: Environment, asset: Asset) -> None:
-    found = probe_input(state, environment, asset)
+    found = _media_orders.probe_input(state, environment, asset)
     fault = None if isinstance(found, InputProblem) else state.work_faults.pick("asset", asset.id)
     if fault is not None:
         found = InputProblem(fault.type, fault.message)
@@ -182,7 +173,7 @@ def prepare_extras(state: State, environment: Environment, asset: Asset) -> None
             track = add_text_track(state, asset, entry, source="uploaded")
             track_event(state, environment, "created", asset, track)
             _end_track(state, environment, asset, track)
-    for entry in main_input(asset.options).get("generated_subtitles", ()):
+    for entry in _media_orders.main_input(asset.options).get("generated_subtitles", ()):
         begin_track(state, environment, asset, add_text_track(state, asset, entry, source="generated_vod"))
     for rendition in asset.static_renditions:
         begin_static_rendition(state, environment, asset, rendition)
@@ -279,7 +270,7 @@ def _master_prepared(state: State, environment: Environment, asset: Asset) -> No
     if asset.master_access != "temporary" or asset.master_status != "preparing":
         return
     with suppress(MediaBackendError):  # then there is a placeholder
-        made_size(state, asset, master_order(asset))
+        _media_orders.made_size(state, asset, _media_orders.master_order(asset))
     if state.work_faults.pick("master", asset.id) is not None:
         asset.master_status = "errored"
         asset_event(state, environment, "master.errored", asset)
@@ -293,7 +284,7 @@ def _mp4_prepared(state: State, environment: Environment, asset: Asset) -> None:
     if asset.mp4_support != "none" and asset.mp4_status == "preparing":
         for file in mp4_files(asset, state):
             with suppress(MediaBackendError):
-                made_size(state, asset, download_order(file))
+                _media_orders.made_size(state, asset, _media_orders.download_order(file))
         asset.mp4_status = "ready" if state.work_faults.pick("static_renditions", asset.id) is None else "errored"
         asset_event(state, environment, f"static_renditions.{asset.mp4_status}", asset)
 
@@ -333,7 +324,7 @@ def _rendition_prepared(state: State, environment: Environment, asset: Asset, pa
             rendition_event(state, environment, "skipped", asset, rendition)
             continue
         try:
-            size = made_size(state, asset, Download(rendition.ext, height))
+            size = _media_orders.made_size(state, asset, Download(rendition.ext, height))
             fault = state.work_faults.pick("static_rendition", asset.id, part)
         except MediaBackendError as problem:
             size, fault = None, WorkFault("static_rendition", message=str(problem))
@@ -392,5 +383,5 @@ def run_step(state: State, environment: Environment, name: str, subject: str) ->
             _PART_STEPS[name](state, environment, asset, part)
         else:
             _ASSET_STEPS[name](state, environment, asset)
-    except MediaPendingError:  # raised before anything was changed
-        state.scheduler.add(state.now + RECHECK_DELAY, name, environment.id, subject)
+    except _media_orders.MediaPendingError:  # raised before anything was changed
+        state.scheduler.add(state.now + _media_orders.RECHECK_DELAY, name, environment.id, subject)

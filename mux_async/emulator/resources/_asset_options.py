@@ -17,7 +17,7 @@ CLIP_SCHEME = "mux"
 
 def normalized(options: Mapping[str, Any]) -> Json:
     """Return validated *options* with ``inputs`` as objects, plural ``playback_policies``, and no deprecated members."""
-    result = {key: value for key, value in options.items() if value is not None}
+    result = dict(options)
     inputs = _listed(result.pop("inputs", None) or result.pop("input", None))
     result.pop("input", None)
     if inputs:
@@ -32,7 +32,8 @@ def normalized(options: Mapping[str, Any]) -> Json:
     if tier is not None and "video_quality" not in result:
         result["video_quality"] = _QUALITY_OF_TIER[tier]
     _check_downloads(result)
-    _check_policies(result)
+    for entry in result.get("advanced_playback_policies", ()):
+        check_policy(entry)
     return result
 
 
@@ -82,11 +83,6 @@ def check_resolutions(asked: list[str]) -> None:
         raise invalid("the highest static rendition cannot be combined with specific resolutions")
     if len(set(asked)) != len(asked):
         raise invalid("a static rendition can be asked for only once")
-
-
-def _check_policies(options: Mapping[str, Any]) -> None:
-    for entry in options.get("advanced_playback_policies", ()):
-        check_policy(entry)
 
 
 def check_drm(environment: Environment, entries: Iterable[Mapping[str, Any]]) -> None:

@@ -81,7 +81,7 @@ def _update(call: ApiCall) -> Response:
     if "passthrough" in changes:
         asset.passthrough = changes["passthrough"] or None
     if "meta" in changes:
-        asset.meta = {**(asset.meta or {}), **{key: value for key, value in changes["meta"].items() if value is not None}}
+        asset.meta = {**(asset.meta or {}), **changes["meta"]}
     if "thumbnail_time" in changes:
         asset.thumbnail_time = changes["thumbnail_time"]
     asset_event(call.state, call.environment, "updated", asset)

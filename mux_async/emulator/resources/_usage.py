@@ -36,11 +36,7 @@ _COLUMNS = ("hour", "asset_id", "live_stream_id", "resolution_tier", "delivered_
 
 
 def _read_timeframe(values: Sequence[str], now: float) -> tuple[int, int] | None:
-    """Return beginning and end in epoch seconds; ``None`` when there are no values.
-
-    Raises:
-        ApiError: 400, the values are no timeframe.
-    """
+    """Return beginning and end in epoch seconds; ``None`` without values. Raises `ApiError` (400)."""
     if not values:
         return None
     if len(values) == 1:

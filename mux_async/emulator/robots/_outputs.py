@@ -241,7 +241,7 @@ def edited(text: str, parameters: Mapping[str, Any]) -> tuple[str, int]:
     for rule in parameters.get("replacements") or ():
         if rule["find"]:
             pattern = re.compile(re.escape(str(rule["find"])), 0 if rule.get("case_sensitive") else re.IGNORECASE)
-            text, found = pattern.subn(lambda _, rule=rule: str(rule["replace"]), text)
+            text, found = pattern.subn(str(rule["replace"]).replace("\\", r"\\"), text)
             count += found
     return text, count
 

@@ -13,9 +13,9 @@ import attrs
 
 @attrs.frozen
 class Step:
-    """One scheduled step, at a time in epoch seconds; *number* orders steps of the same time.
+    """One scheduled step, at a time in epoch seconds; *number* orders steps of the same time. *environment* is an id.
 
-    *subject* is the id of the object, or of the object and its part, joined by a slash; *environment* is the environment's id.
+    *subject* is the id of the object, or of the object and its part, joined by a slash.
     """
 
     at: float

@@ -129,7 +129,7 @@ class Validator:
             elif kind == "string":
                 _check_string(cast("str", value), schema, name, found)
             elif kind in {"integer", "number"}:
-                _check_number(cast("float", value), schema, name, found)
+                _check_number(cast("int | float", value), schema, name, found)
 
     def _check_one_of(self, value: object, discriminator: JsonSchema, name: str, found: list[str]) -> None:
         tag: str = discriminator["propertyName"]
@@ -183,7 +183,7 @@ def _check_string(value: str, schema: JsonSchema, name: str, found: list[str]) -
             found.append(f"{name} must be {called}")
 
 
-def _check_number(value: float, schema: JsonSchema, name: str, found: list[str]) -> None:
+def _check_number(value: int | float, schema: JsonSchema, name: str, found: list[str]) -> None:
     bits = _BITS.get(schema.get("format", ""))
     # orjson decodes integers of more than 64 bits as floats.
     too_wide = isinstance(value, float) and abs(value) > _EXACT
