@@ -242,22 +242,31 @@ async def create(mux: Mux, once: str | None, **options: Any) -> Any:
 
 
 @over_adapters()
-@pytest.mark.parametrize("once", [None, "a key"])
 @pytest.mark.parametrize("stall", STALLS)
-async def test_a_deadline_while_connecting(
-    monkeypatch: pytest.MonkeyPatch, make: TransportFactory, stall: Stall, once: str | None
-) -> None:
-    """A create whose deadline passes while it still waits for a connection was never sent, says so, and gives its grant back."""
-    async with stall(monkeypatch, make) as (site, transport, origin):
+async def test_a_deadline_while_connecting(monkeypatch: pytest.MonkeyPatch, make: TransportFactory, stall: Stall) -> None:
+    """A create, with a key or without, whose deadline passes while it still waits for a connection was never sent, says so, and gives
+    its grant back."""
+    errors: list[DeadlineExceededError] = []
+    levels: list[float] = []
+
+    async def fail(once: str | None) -> None:
         async with client(transport, origin, account=f"t-{uuid4()}", limits=PACED) as mux:
             with pytest.raises(DeadlineExceededError, match="while attempt 1 was connecting") as caught:
                 await create(mux, once, deadline=0.2)
-            level = mux.limits.snapshot().post.level
+            errors.append(caught.value)
+            levels.append(mux.limits.snapshot().post.level)
+
+    async with stall(monkeypatch, make) as (site, transport, origin):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(fail, None)
+            tasks.start_soon(fail, "a key")
         await transport.aclose()
 
-        assert caught.value.delivery is Delivery.NEVER_SENT
-        assert [attempt.error for attempt in caught.value.attempts] == ["it was cut off while it was connecting"]
-        assert level == pytest.approx(3.0, abs=0.1)
+        assert [error.delivery for error in errors] == [Delivery.NEVER_SENT] * 2
+        assert [[attempt.error for attempt in error.attempts] for error in errors] == [
+            ["it was cut off while it was connecting"]
+        ] * 2
+        assert levels == pytest.approx([3.0, 3.0], abs=0.1)
         assert site.requests == []
 
 
