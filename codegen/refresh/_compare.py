@@ -23,6 +23,8 @@ CHANGES: tuple[Change, ...] = ("new", "gone", "changed", "confirmed")
 KINDS: tuple[Kind, ...] = ("operation", "parameter", "field", "enum value", "event")
 
 Key: TypeAlias = tuple[Change, Kind, str]
+Changes: TypeAlias = dict[str, tuple[Any, Any]]
+"""What was and what is, by what changed."""
 _API_HOST = "https://api.mux.com"
 
 
@@ -35,7 +37,7 @@ class Difference:
         ours: The part of our facts that it is about; of what is new, the part that it is new in.
         theirs: The part of the description.
         name: Of a parameter or field, or the value of an enum; of an event, its type.
-        attributes: Of a change, what was and what is, by what changed.
+        attributes: Of a change.
         note: What else there is to say.
         is_partial: Whether the description says so in some of the places only that share one schema of ours.
     """
@@ -46,7 +48,7 @@ class Difference:
     ours: Node | None = None
     theirs: Node | None = None
     name: Any = None
-    attributes: dict[str, tuple[Any, Any]] = attrs.field(factory=dict[str, tuple[Any, Any]])
+    attributes: Changes = attrs.field(factory=Changes)
     note: str = ""
     is_partial: bool = False
 
@@ -116,20 +118,13 @@ def _is_overruled(difference: Difference, plain: Findings, place: tuple[Kind, st
             return (difference.kind, owner) in plain.compared or place in plain.compared
 
 
-@attrs.define
-class _Pairing:
-    """One comparison of a schema of ours with one of theirs."""
-
-    keys: set[Key] = attrs.field(factory=set[Key])
-
-
 class _Comparison:
     def __init__(self, ours: Json, theirs: Document) -> None:
         self._facts = ours
         self._ours = Document(ours)
         self._theirs = theirs
         self._findings = Findings()
-        self._pairs: dict[Pointer, dict[Pointer, _Pairing]] = {}
+        self._pairs: dict[Pointer, dict[Pointer, set[Key]]] = {}
 
     def run(self) -> Findings:
         self._operations()
@@ -158,7 +153,7 @@ class _Comparison:
                 self._add(Difference("new", "operation", label, theirs=their.node, name=(their.verb, their.path)))
 
     def _both_operations(self, mine: Operation, their: Operation, label: str) -> None:
-        changed: dict[str, tuple[Any, Any]] = {}
+        changed: Changes = {}
         raw = mine.node.raw
         self._findings.compared.add(("operation", label))
         if raw.get("x-gone"):
@@ -190,7 +185,7 @@ class _Comparison:
             self._root(answer, their_answer, f"answer of {name}", label)
 
     def _root(self, mine: Node, their: Node, place: str, label: str) -> None:
-        changed: dict[str, tuple[Any, Any]] = {}
+        changed: Changes = {}
         self._schemas(mine, their, place, changed)
         if changed:
             self._changed(
@@ -223,7 +218,7 @@ class _Comparison:
                 )
 
     def _both_parameters(self, mine: Node, their: Node, label: str) -> None:
-        changed: dict[str, tuple[Any, Any]] = {}
+        changed: Changes = {}
         self._findings.compared.add(("parameter", label))
         if mine.raw["in"] != "path":
             _note(changed, "name", mine.raw["name"], their.raw["name"])
@@ -239,7 +234,7 @@ class _Comparison:
 
     # ---- schemas
 
-    def _schemas(self, mine: Node, their: Node, place: str, changed: dict[str, tuple[Any, Any]], prefix: str = "") -> None:
+    def _schemas(self, mine: Node, their: Node, place: str, changed: Changes, prefix: str = "") -> None:
         """Compare two schemas: what differs in themselves is put into *changed*, fields and values of enums are found apart."""
         if not mine.raw:
             return
@@ -262,16 +257,11 @@ class _Comparison:
         if ours.types == OBJECT:
             self._objects(ours, theirs, place, changed, prefix)
 
-    def _enums(
-        self, ours: Shape, theirs: Shape, mine: Node, place: str, changed: dict[str, tuple[Any, Any]], prefix: str
-    ) -> None:
+    def _enums(self, ours: Shape, theirs: Shape, mine: Node, place: str, changed: Changes, prefix: str) -> None:
         seen: list[Any] = [*mine.raw.get("x-known-values", ()), *mine.raw.get("x-guessed-values", ())]
         if theirs.enum is None or (ours.enum is None and not seen):
             if (ours.enum is None) != (theirs.enum is None):
-                changed[f"{prefix}values"] = (
-                    list(ours.enum) if ours.enum else "any",
-                    list(theirs.enum) if theirs.enum else "any",
-                )
+                changed[f"{prefix}values"] = (list(ours.enum or ()) or "any", list(theirs.enum or ()) or "any")
             return
         home = ours.enum_at or mine
         label = home.at[2] if len(home.at) == 3 and home.at[0] == "components" else place
@@ -296,7 +286,7 @@ class _Comparison:
     def _value(self, change: Change, label: object, value: object, home: Node, note: str = "") -> Difference:
         return Difference(change, "enum value", f"{label} = {value!r}", home, name=value, note=note)
 
-    def _objects(self, ours: Shape, theirs: Shape, place: str, changed: dict[str, tuple[Any, Any]], prefix: str) -> None:
+    def _objects(self, ours: Shape, theirs: Shape, place: str, changed: Changes, prefix: str) -> None:
         pairing = self._pairing(ours.node.at, theirs.node.at)
         if pairing is None:
             return
@@ -325,9 +315,9 @@ class _Comparison:
                 note = "required" if name in theirs.required else ""
                 self._add(Difference("new", "field", f"{owner}.{name}", ours.node, their, name, note=note), pairing)
 
-    def _both_fields(self, ours: Shape, theirs: Shape, name: str, label: str, pairing: _Pairing) -> None:
+    def _both_fields(self, ours: Shape, theirs: Shape, name: str, label: str, pairing: set[Key]) -> None:
         mine, their = ours.properties[name], theirs.properties[name]
-        changed: dict[str, tuple[Any, Any]] = {}
+        changed: Changes = {}
         self._findings.compared.add(("field", label))
         if mine.raw.get("x-gone"):
             self._add(Difference("new", "field", label, mine, their, name, note="it is back"), pairing)
@@ -336,7 +326,7 @@ class _Comparison:
         self._schemas(mine, their, label, changed)
         self._changed("field", label, mine, their, changed, pairing)
 
-    def _variants(self, ours: Shape, theirs: Shape, owner: str, pairing: _Pairing) -> None:
+    def _variants(self, ours: Shape, theirs: Shape, owner: str, pairing: set[Key]) -> None:
         label = f"{owner}.{ours.tag}"
         self._findings.compared.add(("enum value", label))
         for value, mine in ours.variants.items():
@@ -350,12 +340,12 @@ class _Comparison:
                 found.theirs = their
                 self._add(found, pairing)
 
-    def _pairing(self, mine: Pointer, their: Pointer) -> _Pairing | None:
+    def _pairing(self, mine: Pointer, their: Pointer) -> set[Key] | None:
         """Begin to compare two schemas; ``None`` when they are, or were, compared already."""
         pairs = self._pairs.setdefault(mine, {})
         if their in pairs:
             return None
-        pairs[their] = _Pairing()
+        pairs[their] = set()
         return pairs[their]
 
     # ---- events
@@ -376,7 +366,7 @@ class _Comparison:
             self._findings.compared.add(("event", kind))
             if event.get("x-gone"):
                 self._add(Difference("new", "event", kind, node, theirs[kind], kind, note="it is back"))
-            changed: dict[str, tuple[Any, Any]] = {}
+            changed: Changes = {}
             their = theirs[kind]
             if their is not None and event["data_ref"]:
                 shape = self._theirs.shape(their)
@@ -390,30 +380,24 @@ class _Comparison:
     # ---- results
 
     def _changed(
-        self,
-        kind: Kind,
-        label: str,
-        mine: Node,
-        their: Node | None,
-        changed: dict[str, tuple[Any, Any]],
-        pairing: _Pairing | None = None,
+        self, kind: Kind, label: str, mine: Node, their: Node | None, changed: Changes, pairing: set[Key] | None = None
     ) -> None:
         if changed:
             self._add(Difference("changed", kind, label, mine, their, attributes=changed), pairing)
         elif confidence_of(mine.raw) is not None:
             self._add(Difference("confirmed", kind, label, mine, their, note=f"was {confidence_of(mine.raw)}"), pairing)
 
-    def _add(self, difference: Difference, pairing: _Pairing | None = None) -> None:
+    def _add(self, difference: Difference, pairing: set[Key] | None = None) -> None:
         if pairing is not None:
-            pairing.keys.add(difference.key)
+            pairing.add(difference.key)
         known = self._findings.found.setdefault(difference.key, difference)
         known.attributes = {**difference.attributes, **known.attributes}
 
     def _find_partial(self) -> None:
         """Mark what only some of the schemas say that one of ours stands for; what those contradict is not confirmed."""
         for pairs in self._pairs.values():
-            for key in set[Key]().union(*(pairing.keys for pairing in pairs.values())):
-                if any(key not in pairing.keys for pairing in pairs.values()):
+            for key in set[Key]().union(*pairs.values()):
+                if any(key not in pairing for pairing in pairs.values()):
                     if key[0] == "confirmed":
                         self._findings.found.pop(key, None)
                     elif key in self._findings.found:
@@ -433,7 +417,7 @@ def _path_positions(path: str) -> list[str]:
     return re.findall(r"\{([^}]*)\}", path)
 
 
-def _note(changed: dict[str, tuple[Any, Any]], name: str, old: Any, new: Any) -> None:
+def _note(changed: Changes, name: str, old: Any, new: Any) -> None:
     if old != new:
         changed[name] = (old, new)
 
