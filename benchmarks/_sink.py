@@ -3,12 +3,11 @@
 It keeps nothing but counts: bytes per session (the path of the URL). ``GET /counts`` gives them as JSON. Runs in a process of its own.
 
 In the clear, bodies are thrown away by the kernel (``MSG_TRUNC``) where it can, so that they are never copied to the server: it then takes
-several times what any client sends. Over TLS they have to be decrypted, by asyncio.
+several times what any client sends. Over TLS they have to be decrypted.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import multiprocessing
 import socket
@@ -70,9 +69,13 @@ class Exchange:
 
 class Handler(socketserver.BaseRequestHandler):
     counts: ClassVar[dict[str, int]] = {}
+    context: ClassVar[ssl.SSLContext | None] = None
 
     def handle(self) -> None:
         connection: socket.socket = self.request
+        flags = DISCARD
+        if self.context is not None:
+            connection, flags = self.context.wrap_socket(connection, server_side=True), 0
         exchange, buffer, held = Exchange(self.counts), bytearray(BUFFER), b""
         while True:
             while b"\r\n\r\n" not in held:
@@ -85,7 +88,7 @@ class Handler(socketserver.BaseRequestHandler):
             first, held = held[: exchange.missing], held[exchange.missing :]
             is_complete = exchange.count(len(first))
             while not is_complete:
-                received = connection.recv_into(buffer, min(BUFFER, exchange.missing), DISCARD)
+                received = connection.recv_into(buffer, min(BUFFER, exchange.missing), flags)
                 if not received:
                     return
                 is_complete = exchange.count(received)
@@ -97,54 +100,14 @@ class Server(socketserver.ThreadingTCPServer):
     request_queue_size = 128
 
 
-class Sink(asyncio.BufferedProtocol):
-    def __init__(self, counts: dict[str, int]) -> None:
-        self.exchange = Exchange(counts)
-        self.buffer = bytearray(BUFFER)
-        self.view = memoryview(self.buffer)
-        self.head = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
-        return self.view
-
-    def buffer_updated(self, nbytes: int) -> None:
-        exchange = self.exchange
-        if not exchange.missing:
-            self.head += self.view[:nbytes]
-            head, found, rest = self.head.partition(b"\r\n\r\n")
-            if not found:
-                return
-            self.head = b""
-            nbytes = len(rest)
-            self.transport.write(exchange.begin(head.decode("latin-1")))
-        else:
-            nbytes = min(nbytes, exchange.missing)
-        if exchange.count(nbytes):
-            self.transport.write(exchange.answer)
-
-
 def _serve(ports: multiprocessing.Queue[int], certificate: str | None) -> None:
-    if certificate is None:
-        with Server(("127.0.0.1", 0), Handler) as server:
-            ports.put(server.server_address[1])
-            threading.Timer(LIFETIME, server.shutdown).start()
-            server.serve_forever()
-        return
-
-    async def main() -> None:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(certificate)
-        counts: dict[str, int] = {}
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: Sink(counts), "127.0.0.1", 0, ssl=context)
-        ports.put(server.sockets[0].getsockname()[1])
-        await asyncio.sleep(LIFETIME)
-
-    asyncio.run(main())
+    if certificate is not None:
+        Handler.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        Handler.context.load_cert_chain(certificate)
+    with Server(("127.0.0.1", 0), Handler) as server:
+        ports.put(server.server_address[1])
+        threading.Timer(LIFETIME, server.shutdown).start()
+        server.serve_forever()
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
-from benchmarks._timing import compare
+from benchmarks._timing import Lateness, compare
 from mux_async.signing import Signer, TokenCache, TokenRequest, verify
 
 ID = "DS00Spx1CV902MCtPj5WknGlR102V5HFkDe"
@@ -36,24 +36,12 @@ KEY_ID = "Keyx01Zl2Lw8QTSq00cPLY2mbZTLKNvtGuhJkT1CaC5w"
 
 async def lateness(work: Callable[[], Awaitable[object]]) -> float:
     """Return the most that the loop was held while *work* ran, in milliseconds."""
-    worst = 0.0
-    is_done = False
-
-    async def watch() -> None:
-        nonlocal worst
-        while not is_done:
-            asked = time.perf_counter()
-            await asyncio.sleep(0.001)
-            worst = max(worst, time.perf_counter() - asked - 0.001)
-
-    watcher = asyncio.create_task(watch())
-    await asyncio.sleep(0.01)
-    worst = 0.0
-    await work()
-    await asyncio.sleep(0.005)
-    is_done = True
-    await watcher
-    return worst * 1e3
+    with Lateness() as watched:
+        await asyncio.sleep(0.01)
+        watched.seen.clear()
+        await work()
+        await asyncio.sleep(0.005)
+    return watched.worst
 
 
 def main() -> None:

@@ -33,9 +33,9 @@ from pathlib import Path
 import psutil
 
 from benchmarks._sink import Served, sink
+from benchmarks._timing import Lateness
 
 MIB = 1024 * 1024
-TICK = 0.001
 
 
 def reset_peak() -> None:
@@ -53,41 +53,6 @@ def cpu_of(pid: int) -> float:
     """Return the seconds of processor time that a process has had so far."""
     times = psutil.Process(pid).cpu_times()
     return float(times.user + times.system)
-
-
-class Lateness:
-    """A task that wakes every millisecond and notes by how much it was late.
-
-    On a busy machine most of that is the system giving the core to somebody else, so it also notes how much of the core the loop's thread
-    itself used from one waking to the next: what the loop was held up by its own work.
-    """
-
-    def __init__(self) -> None:
-        self.seen: list[float] = []
-        self.held = 0.0
-
-    async def watch(self) -> None:
-        while True:
-            due, used = time.perf_counter() + TICK, time.thread_time()
-            await asyncio.sleep(TICK)
-            self.seen.append(time.perf_counter() - due)
-            self.held = max(self.held, (time.thread_time() - used) * 1e3)
-
-    def __enter__(self) -> Lateness:
-        self.task = asyncio.create_task(self.watch())
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.task.cancel()
-
-    @property
-    def worst(self) -> float:
-        return max(self.seen, default=0.0) * 1e3
-
-    @property
-    def usual(self) -> float:
-        """Milliseconds that 999 of 1000 wakings stay below."""
-        return sorted(self.seen)[int(len(self.seen) * 0.999)] * 1e3 if self.seen else 0.0
 
 
 async def ours(origin: str, path: Path, certificate: str | None, server: int) -> dict[str, float]:
