@@ -47,15 +47,13 @@ class KeyLostError(Exception):
     """Another process holds the key now, so nothing may be sent. Never leaves the engine."""
 
 
+@attrs.define(eq=False)
 class KeyInFlight:
     """A call with a key that is in other in this event loop, and its answer."""
 
-    __slots__ = ("answer", "call", "ended")
-
-    def __init__(self, call: Call) -> None:
-        self.call = call
-        self.answer: Answer | None = None
-        self.ended = anyio.Event()
+    call: Call
+    answer: Answer | None = None
+    ended: anyio.Event = attrs.field(factory=anyio.Event)
 
 
 @attrs.frozen

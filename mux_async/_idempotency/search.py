@@ -123,19 +123,15 @@ def set_key(operation: Operation[Any], arguments: Arguments) -> tuple[Arguments,
     if spec is None or given is None:
         raise InvalidRequestError(f"{operation.line} has no field that could hold a key; leave once= out")
     if not isinstance(given, IdempotencyKey):
-        given = IdempotencyKey(_check_text(given))
+        if not isinstance(cast("object", given), str):
+            raise InvalidRequestError(f"once is of type {type(given).__name__}; it must be a str or an IdempotencyKey")
+        given = IdempotencyKey(given)
     key = given.key
     _check_key(key, spec)
     body: dict[str, object] = {**(arguments.body or {}), **(arguments.extra_body or {})}
     _set(body, spec, key)
     with_key = attrs.evolve(arguments, body=body, extra_body=None)
     return with_key, Lookup(key, spec, operation, with_key, given)
-
-
-def _check_text(key: object) -> str:
-    if not isinstance(key, str):
-        raise InvalidRequestError(f"once is of type {type(key).__name__}; it must be a str or an IdempotencyKey")
-    return key
 
 
 def _check_key(key: str, spec: KeySpec) -> None:

@@ -14,13 +14,21 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
 __all__ = ["deferred_attrs"]
+
+
+def _importing(read: Callable[..., Any]) -> Callable[..., Any]:
+    def read_imported(annotations: Annotations, *args: Any) -> Any:
+        annotations._import_names()  # pyright: ignore[reportPrivateUsage] - of this module's own class
+        return read(annotations, *args)
+
+    return read_imported
 
 
 class Annotations(dict[str, str]):
@@ -51,29 +59,10 @@ class Annotations(dict[str, str]):
         """Return a copy that imports nothing."""
         return dict(super().items())
 
-    def __iter__(self) -> Iterator[str]:
-        self._import_names()
-        return super().__iter__()
-
-    def __getitem__(self, name: str) -> str:
-        self._import_names()
-        return super().__getitem__(name)
-
-    def get(self, name: str, default: Any = None) -> Any:
-        self._import_names()
-        return super().get(name, default)
-
-    def keys(self) -> Any:
-        self._import_names()
-        return super().keys()
-
-    def items(self) -> Any:
-        self._import_names()
-        return super().items()
-
-    def values(self) -> Any:
-        self._import_names()
-        return super().values()
+    if not TYPE_CHECKING:
+        __iter__, __getitem__, get, keys, items, values = map(
+            _importing, (dict.__iter__, dict.__getitem__, dict.get, dict.keys, dict.items, dict.values)
+        )
 
 
 if TYPE_CHECKING:

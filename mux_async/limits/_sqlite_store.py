@@ -42,27 +42,23 @@ CREATE TABLE IF NOT EXISTS mux_async_limits_1 (
 class _Ticket:
     """Decides whether a thread or the task that waits for it has to undo an abandoned command."""
 
-    __slots__ = ("_is_abandoned", "_lock", "_reply")
+    __slots__ = ("_lock", "_reply", "is_abandoned")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._is_abandoned = False
+        self.is_abandoned = False
         self._reply: BucketReply | None = None
-
-    @property
-    def is_abandoned(self) -> bool:
-        return self._is_abandoned
 
     def settle(self, reply: BucketReply) -> bool:
         """Mark the command as done. Returns whether the task still waits; if not, the thread undoes it."""
         with self._lock:
             self._reply = reply
-            return not self._is_abandoned
+            return not self.is_abandoned
 
     def abandon(self) -> BucketReply | None:
         """Mark the command as abandoned. Returns the reply that the caller has to undo, if there is one."""
         with self._lock:
-            self._is_abandoned = True
+            self.is_abandoned = True
             return self._reply
 
 

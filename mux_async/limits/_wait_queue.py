@@ -119,9 +119,4 @@ class WaitQueue(Generic[W]):
 
     def ahead(self, priority: Priority) -> int:
         """Return how many waiters would go before a new one of *priority*, not counting guaranteed shares."""
-        total = 0
-        for other in PRIORITIES:
-            total += self._counts[other]
-            if other == priority:
-                break
-        return total
+        return sum(self._counts[other] for other in PRIORITIES[: PRIORITIES.index(priority) + 1])

@@ -26,16 +26,16 @@ class ConnectionLimit:
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self._limiter = anyio.CapacityLimiter(count)
+        self.limiter = anyio.CapacityLimiter(count)
 
     async def acquire(self, request: HttpRequest, transport: Any) -> Slot:
         """Wait until *request* may go to the pool of *transport*, of httpx: at most the time for a connection."""
         borrower = object()
         try:
-            self._limiter.acquire_on_behalf_of_nowait(borrower)
+            self.limiter.acquire_on_behalf_of_nowait(borrower)
         except anyio.WouldBlock:
             with anyio.move_on_after(request.timeouts.connect) as scope:
-                await self._limiter.acquire_on_behalf_of(borrower)
+                await self.limiter.acquire_on_behalf_of(borrower)
             if scope.cancelled_caught:
                 raise TransportTimeoutError(
                     f"no connection to {request.origin} within {request.timeouts.connect} s",
@@ -45,10 +45,6 @@ class ConnectionLimit:
         self.limit_idle(transport)
         return Slot(self, borrower, transport)
 
-    def release(self, borrower: object) -> None:
-        """Give the slot of *borrower* to the next request."""
-        self._limiter.release_on_behalf_of(borrower)
-
     def limit_idle(self, transport: Any, *, ending: int = 0) -> None:
         """Let the pool of *transport*, of httpx, keep `IDLE` connections that are idle when *ending* of the requests have ended.
 
@@ -57,7 +53,7 @@ class ConnectionLimit:
         """
         pool: Any = getattr(transport, "_pool", None)
         if hasattr(pool, "_max_keepalive_connections"):
-            kept = int(self._limiter.borrowed_tokens) - ending + IDLE
+            kept = int(self.limiter.borrowed_tokens) - ending + IDLE
             pool._max_keepalive_connections = min(kept, self._count)
 
 
@@ -77,5 +73,5 @@ class Slot:
     def end(self) -> None:
         """Give the slot back. Any number of times."""
         if self._borrower is not None:
-            self._limit.release(self._borrower)
+            self._limit.limiter.release_on_behalf_of(self._borrower)
             self._borrower = None
