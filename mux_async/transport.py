@@ -55,36 +55,12 @@ if TYPE_CHECKING:
     import ssl
 
 __all__ = [
-    "FRAMING_ALLOWANCE",
-    "FRAMING_FACTOR",
-    "Abandonable",
-    "Body",
-    "ConnectError",
-    "Delivery",
-    "Headers",
-    "HttpRequest",
-    "HttpResponse",
-    "Phase",
-    "ResponseBody",
-    "Timeouts",
-    "Transport",
-    "TransportClosedError",
-    "TransportError",
-    "TransportFactory",
-    "TransportSettings",
-    "TransportTimeoutError",
-    "WholeBody",
-    "WrongRuntimeError",
-    "callbacks_at_once",
-    "check_options",
-    "clear_locals",
-    "environment_proxy",
-    "is_permanent",
-    "is_unsent",
-    "mark_unsent",
-    "require_runtime",
-    "running_runtime",
-]
+    "FRAMING_ALLOWANCE", "FRAMING_FACTOR", "Abandonable", "Body", "ConnectError", "Delivery", "Headers",
+    "HttpRequest", "HttpResponse", "Phase", "ResponseBody", "Timeouts", "Transport", "TransportClosedError",
+    "TransportError", "TransportFactory", "TransportSettings", "TransportTimeoutError", "WholeBody",
+    "WrongRuntimeError", "callbacks_at_once", "check_options", "clear_locals", "environment_proxy",
+    "is_permanent", "is_unsent", "mark_unsent", "require_runtime", "running_runtime",
+]  # fmt: skip
 
 ENTRY_POINT_GROUP = "mux_async.transports"
 """Where adapters announce themselves: ``name = "package:factory"``."""
