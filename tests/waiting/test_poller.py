@@ -123,9 +123,9 @@ async def test_one_waiter_uses_gets() -> None:
     assert gaps[-1] <= LONGEST_INTERVAL
 
 
-async def test_ten_thousand_waiters() -> None:
-    """Ten thousand waiters cost a list request per hundred and poll, and no GETs."""
-    count = 10_000
+@pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.proof)])
+async def test_many_waiters(count: int) -> None:
+    """A thousand or ten thousand waiters cost a list request per hundred and poll, and no GETs."""
     shelf = Shelf({f"a{number}": 5.0 for number in range(count)})
     poller = Poller()
     ready: list[str] = []
