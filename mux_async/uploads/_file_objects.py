@@ -13,7 +13,7 @@ import inspect
 import io
 import select
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -170,7 +170,7 @@ class FileObjectReader(Reader):
         """Read that range of the prepared chunk."""
         return self._opened.read_nowait(offset, length)
 
-    def read_stream(self) -> AsyncIterator[bytes]:
+    def read_stream(self) -> AsyncGenerator[bytes, None]:
         """Yield the pieces as they arrive."""
         return self._opened.read_stream()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from mux_async.errors import InvalidRequestError, UploadError
@@ -70,7 +70,7 @@ class Reader(ABC):
             UploadError: It has changed.
         """
 
-    def read_stream(self) -> AsyncIterator[bytes]:
+    def read_stream(self) -> AsyncGenerator[bytes, None]:
         """Yield everything, once, for sources of unknown size."""
         raise NotImplementedError
 

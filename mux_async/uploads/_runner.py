@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from random import Random
 from typing import TypeAlias
@@ -202,7 +202,7 @@ class UploadRun:
             await self.reader.prepare(action.first, action.length)
             if self._checksums is not None:
                 self._checksums.forget_before(action.first)
-            body = Body(lambda: self._chunk(action, ahead), action.length)
+            body = Body(lambda: self._parts(ahead.pieces(action.first, action.last + 1), action.first), action.length)
         started = anyio.current_time()
         response = await self._send(body, {"Content-Range": action.content_range})
         elapsed = anyio.current_time() - started
@@ -229,7 +229,7 @@ class UploadRun:
     async def _send_once(self) -> int:
         """Send a stream of unknown length in one request. Without a length, the server cannot be asked for its offset."""
         try:
-            response = await self._send(Body(self._stream_body), {})
+            response = await self._send(Body(lambda: self._parts(self.reader.read_stream())), {})
         except TransportError as error:
             raise self._stream_error(f"the connection failed ({type(error).__name__})") from error
         if response.status not in {200, 201, 202, 204}:
@@ -239,13 +239,19 @@ class UploadRun:
         self._report(None)
         return self._sent
 
-    async def _chunk(self, chunk: SendChunk, ahead: ReadAhead) -> AsyncIterator[bytes | memoryview]:
-        """Yield one chunk, piece by piece."""
-        position = chunk.first
+    async def _parts(
+        self, pieces: AsyncGenerator[bytes | memoryview, None], position: int = 0
+    ) -> AsyncGenerator[bytes | memoryview, None]:
+        """Yield *pieces*, which begin at *position*, in parts.
+
+        Parts are small enough for the event loop and for an even use of the bandwidth limit.
+        """
         try:
-            async with aclosing(ahead.pieces(chunk.first, chunk.last + 1)) as pieces:
+            async with aclosing(pieces):
                 async for piece in pieces:
-                    for part in self._parts(piece):
+                    size = self.scheduler.part_size
+                    for start in range(0, len(piece), size):
+                        part = piece[start : start + size]
                         await self.scheduler.throttle(len(part))
                         yield part
                         position += len(part)
@@ -254,22 +260,6 @@ class UploadRun:
         except Exception as error:
             self._body_error = error
             raise
-
-    async def _stream_body(self) -> AsyncIterator[bytes | memoryview]:
-        try:
-            async for piece in self.reader.read_stream():
-                for part in self._parts(piece):
-                    await self.scheduler.throttle(len(part))
-                    yield part
-                    self._count_sent(self._sent + len(part))
-        except Exception as error:
-            self._body_error = error
-            raise
-
-    def _parts(self, piece: bytes | memoryview) -> Iterable[bytes | memoryview]:
-        """Split *piece* into parts that are small enough for the event loop and for an even use of the bandwidth limit."""
-        size = self.scheduler.part_size
-        return (piece,) if len(piece) <= size else (piece[start : start + size] for start in range(0, len(piece), size))
 
     def _count_sent(self, position: int) -> None:
         """Record that all bytes before *position* were handed to the network."""

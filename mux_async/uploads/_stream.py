@@ -158,7 +158,7 @@ class StreamReader(Reader):
             with anyio.move_on_after(_CLOSE_TIMEOUT, shield=True):  # our cancellation must not cut its clean-up short
                 await close()
 
-    async def read_stream(self) -> AsyncIterator[bytes]:
+    async def read_stream(self) -> AsyncGenerator[bytes, None]:
         """Yield the pieces as they arrive."""
         if self._window:
             yield bytes(self._window)
