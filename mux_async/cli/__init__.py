@@ -1,4 +1,4 @@
-"""The ``mux-async`` command. Needs the extra ``cli``; says so in a sentence when that is not installed."""
+"""The ``mux-async`` command. Needs the extra ``cli``; prints a message if that is not installed."""
 
 from __future__ import annotations
 

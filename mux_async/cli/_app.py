@@ -139,7 +139,7 @@ def _load_command(name: str) -> Any:
 
 
 class _LazyCommands(MutableMapping[str, Any]):
-    """All commands by name, imported when they are asked for."""
+    """All commands by name, imported on use."""
 
     def __init__(self) -> None:
         self._loaded: dict[str, Any] = dict.fromkeys([*_MODULES, "profiles", "webhooks"])

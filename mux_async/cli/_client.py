@@ -1,4 +1,4 @@
-"""The client behind every command, and the options that choose it."""
+"""The client of commands, and the options that configure it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _check_policies(given: list[str] | None) -> list[str] | None:
     """Check the values of an option for policies: typer supports no lists of choices."""
     for policy in given or ():
         if policy not in _POLICIES:
-            raise typer.BadParameter(f"{policy!r} is none of {', '.join(_POLICIES)}")
+            raise typer.BadParameter(f"{policy!r} is not one of {', '.join(_POLICIES)}")
     return given
 
 

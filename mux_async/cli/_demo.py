@@ -36,15 +36,15 @@ _WIDTH = 176
 
 def demo(
     keep: Annotated[
-        bool, typer.Option("--keep", help="Leave the emulated Mux running at the end, to play the films, until interrupted.")
+        bool, typer.Option("--keep", help="Keep the emulator running at the end, to play the media, until interrupted.")
     ] = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the emulated Mux; 0 picks a free one.")] = 0,
 ) -> None:
     """See the main job done, without an account.
 
-    Makes a few media files, ingests them into an emulated Mux over real sockets, and shows what came of it. Takes about 20 s.
+    Makes a few media files, ingests them into an emulated Mux over real sockets, and shows the results. Takes about 20 s.
 
-    The films play at the URLs that are shown while it runs, which --keep makes longer. The address of the emulated Mux shows a page.
+    The media can be played at the printed URLs while it runs; --keep extends that. The emulator's address shows a page.
     """
     ffmpeg()  # before anything is started
     anyio.run(_demo, keep, port, backend="asyncio")
@@ -96,7 +96,7 @@ async def _demo(keep: bool, port: int) -> None:
 
 
 async def _ingest(emulator: Emulator, folder: Path, origin: str) -> IngestSummary:
-    """Ingest *folder* into the emulator at *origin*, and show what came of it."""
+    """Ingest *folder* into the emulator at *origin*, and show the results."""
     console = stdout()
     if not console.is_terminal:
         console.width = _WIDTH

@@ -16,9 +16,9 @@ _EXAMPLES = "ci:secret, ci:secret:video:read,data or ci:secret:video:read@stagin
 
 
 def parse_token(text: str) -> Token:
-    """Read ``ID:SECRET``, ``ID:SECRET:PERMISSIONS``, or either with an environment behind: ``ID:SECRET:PERMISSIONS@ENVIRONMENT``.
+    """Read ``ID:SECRET``, ``ID:SECRET:PERMISSIONS``, or either followed by an environment: ``ID:SECRET:PERMISSIONS@ENVIRONMENT``.
 
-    PERMISSIONS are words between commas: ``video:read`` is one permission, ``video`` both of a product, ``read`` that of every
+    PERMISSIONS are separated by commas: ``video:read`` is one permission, ``video`` both of a product, ``read`` that of every
     product, ``all`` (or nothing) everything; ``low`` makes it a token of low priority. With an environment the second colon has to be
     there: ``ID:SECRET:@ENVIRONMENT``; a secret may hold an ``@``.
 
@@ -47,7 +47,7 @@ def _permissions(words: Iterable[str]) -> tuple[str, ...]:
         found = _MEANINGS.get(word)
         if found is None:
             raise typer.BadParameter(
-                f"{word!r} is no permission: use all, {', '.join(_VERBS)}, {', '.join(_PRODUCTS)}, or product and verb as in"
+                f"{word!r} is not a permission: use all, {', '.join(_VERBS)}, {', '.join(_PRODUCTS)}, or product and verb as in"
                 f" {ALL_PERMISSIONS[0]}; {' or '.join(_PRIORITIES)} is the token's priority; an environment is written @{word or 'staging'}"
             )
         chosen.update(found)

@@ -23,7 +23,7 @@ _PANEL: Final = "The network"
 
 
 def _proxy(variable: str | None = None) -> Any:
-    explained = "Send everything through this proxy; user:password@ may stand before its host."
+    explained = "Use this proxy; its URL may have a user and a password."
     return typer.Option("--proxy", envvar=variable, metavar="URL", rich_help_panel=_PANEL, help=explained)
 
 

@@ -204,12 +204,12 @@ def list_profiles() -> None:
 def add(
     name: Name,
     base_url: Annotated[str | None, typer.Option(metavar="URL", help="Its server; Mux itself by default.")] = None,
-    default: Annotated[bool, typer.Option("--default", help="Use it where nothing else is said.")] = False,
+    default: Annotated[bool, typer.Option("--default", help="Make it the default profile.")] = False,
     more: Annotated[
         list[str] | None, typer.Option("--also", metavar="MEMBER", help=f"Ask for one more: {_MORE}; may be repeated.")
     ] = None,
 ) -> None:
-    """Add a profile, or replace one. What it holds is asked for; secrets are not shown, nor taken from the command line."""
+    """Add a profile, or replace one. Asks for its values; secrets are not shown, and not taken from the command line."""
     wanted = ["token_id", "token_secret", *(more or ())]
     for member in wanted:
         if member not in VARIABLES or member == "base_url":
@@ -234,4 +234,4 @@ def remove(name: Name) -> None:
     profiles.choose(name)
     left = {each: members for each, members in profiles.members.items() if each != name}
     save_profiles(Profiles(None if profiles.default == name else profiles.default, left))
-    stdout().print(f"profile {name!r} is gone", markup=False)
+    stdout().print(f"profile {name!r} was removed", markup=False)

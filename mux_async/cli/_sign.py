@@ -45,11 +45,11 @@ def sign(
             autocompletion=complete_kind,
         ),
     ] = None,
-    expires: Annotated[str, typer.Option(help="How long it is good for: 90, 30s, 2h30m, 7d.", metavar="SPAN")] = "7d",
+    expires: Annotated[str, typer.Option(help="Lifetime of the token: 90, 30s, 2h30m, 7d.", metavar="SPAN")] = "7d",
     param: Annotated[
         list[str] | None,
         typer.Option(
-            "--param", "-p", help="Parameter of the stream or picture; goes to each kind that has it.", metavar="NAME=VALUE"
+            "--param", "-p", help="Parameter of the stream or image, for each kind that has it.", metavar="NAME=VALUE"
         ),
     ] = None,
     restriction: Annotated[str | None, typer.Option(help="Playback restriction that has to be met too.", metavar="ID")] = None,
@@ -67,7 +67,7 @@ def sign(
     kinds = kind or ["video"]
     for each in kinds:
         if each not in _ALL_KINDS:
-            raise typer.BadParameter(f"{each!r} is none of {', '.join(_ALL_KINDS)}")
+            raise typer.BadParameter(f"{each!r} is not one of {', '.join(_ALL_KINDS)}")
     params = _parameters(param or [], kinds)
     signer = _signer(key_id, key_file)
     hosts = Hosts.of(check_base_url(base_url or read_variable("MUX_BASE_URL") or DEFAULT_BASE_URL, allow_insecure=True))
@@ -92,7 +92,7 @@ def _parameters(given: Sequence[str], kinds: Sequence[str]) -> dict[str, object]
     for name, value in read_pairs("--param", given):
         if name not in has:
             raise typer.BadParameter(
-                f"{name!r} is no parameter of {', '.join(kinds)}; there are {', '.join(sorted(has)) or 'none'}"
+                f"{name!r} is not a parameter of {', '.join(kinds)}; there are {', '.join(sorted(has)) or 'none'}"
             )
         params[name] = value if name in _SPACE else parse_text(value)
     return params
@@ -133,5 +133,5 @@ def _address(id: str, kind: str, token: str, hosts: Hosts) -> str:
         "stats": playback.viewer_counts_url,
     }
     if kind not in addresses:
-        raise typer.BadParameter(f"there is no one address for a token of kind {kind!r}; leave out --url")
+        raise typer.BadParameter(f"a token of kind {kind!r} has no single address; leave out --url")
     return addresses[kind](token=token, hosts=hosts)

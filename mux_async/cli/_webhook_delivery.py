@@ -73,7 +73,7 @@ class Listener:
         except ValueError:
             found = None
         if not isinstance(found, dict):
-            raise EventFormatError("the body is no JSON object")
+            raise EventFormatError("the body is not a JSON object")
         return parse_event(cast("dict[str, object]", found))
 
     async def _forward(self, url: str, body: bytes, request: web.Request) -> int:

@@ -47,14 +47,12 @@ def complete_event_type(incomplete: str) -> list[str]:
 
 def make_webhooks_app() -> typer.Typer:
     """Return the group of commands."""
-    explained = "Receive, make up and repeat webhook deliveries."
+    explained = "Receive webhook deliveries, send example events, and repeat recorded ones."
     return make_group("webhooks", explained, {"listen": listen, "trigger": trigger, "replay": replay})
 
 
 def listen(
-    host: Annotated[
-        str, typer.Option(help="Address to listen on; there is no TLS, so keep it this machine's own.")
-    ] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on. There is no TLS, so use a local address.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = DEFAULT_PORT,
     secret: SecretOption = None,
     forward: Annotated[
@@ -95,10 +93,10 @@ def trigger(
     to: ToOption = DEFAULT_TO,
     secret: SecretOption = None,
     data: Annotated[
-        str | None, typer.Option(metavar="JSON", help="Members of the event's data to put in place of the made-up ones.")
+        str | None, typer.Option(metavar="JSON", help="Members of the event's data that replace those of the example.")
     ] = None,
 ) -> None:
-    """Send a made-up event of this type, signed, and print what is answered. Ends with 1 unless that is a 2xx."""
+    """Send a signed example event of this type, and print the status of the response. Exit code 1 if it is not 2xx."""
     from mux_async.webhooks import EVENTS
 
     if kind == "list":
@@ -125,7 +123,7 @@ def replay(
     to: ToOption = DEFAULT_TO,
     secret: SecretOption = None,
 ) -> None:
-    """Send recorded events again, in their order, byte for byte and signed anew. Ends with 1 unless every answer is a 2xx."""
+    """Send recorded events again: in order, unchanged, with new signatures. Exit code 1 if a response is not 2xx."""
     bodies: list[bytes] = []
     for number, line in enumerate(file.read_bytes().splitlines(), 1):
         if line.strip():
@@ -151,7 +149,7 @@ def _url(name: str, text: str) -> str:
     except ValueError:
         is_url = False
     if not is_url:
-        raise typer.BadParameter(f"{name} takes an absolute URL of http or https, and {text!r} is none")
+        raise typer.BadParameter(f"{name} takes an absolute URL of http or https, and {text!r} is not one")
     return text
 
 
@@ -167,5 +165,5 @@ def _object(name: str, text: str | bytes) -> dict[str, object]:
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise typer.BadParameter(f"{name} is no JSON object")
+        raise typer.BadParameter(f"{name} is not a JSON object")
     return cast("dict[str, object]", found)

@@ -52,9 +52,7 @@ _MODELS: dict[str, LimitModel] = {"token": "token-bucket", "fixed": "fixed-windo
 
 
 def emulate(
-    host: Annotated[
-        str, typer.Option(help="Address to listen on; there is no TLS, so keep it this machine's own.")
-    ] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on. There is no TLS, so use a local address.")] = "127.0.0.1",
     allow_host: Annotated[
         list[str] | None,
         typer.Option(
@@ -69,11 +67,11 @@ def emulate(
         typer.Option(
             metavar=METAVAR,
             autocompletion=complete_token,
-            help="An access token to accept; may be repeated. PERMISSIONS are words between commas: video:read, video, read or all; without"
+            help="An access token to accept; may be repeated. PERMISSIONS are separated by commas: video:read, video, read or all; without"
             " them it may do everything. The word low makes it a token of low priority. Default: test-token:test-secret.",
         ),
     ] = None,
-    limits: Annotated[Literal["on", "off"], typer.Option(help="Whether Mux's rate limits are kept.")] = "on",
+    limits: Annotated[Literal["on", "off"], typer.Option(help="Whether Mux's rate limits are enforced.")] = "on",
     no_limits: Annotated[bool, typer.Option("--no-limits", hidden=True, help="The same as --limits off.")] = False,
     limit_model: Annotated[
         _ModelName,
@@ -102,7 +100,7 @@ def emulate(
         list[str] | None, typer.Option(metavar="URL", help="Where to send every event to; may be repeated.")
     ] = None,
     webhook_secret: Annotated[
-        str | None, typer.Option(help="Signs what is sent to the URLs of --webhook-url; made up and printed when not given.")
+        str | None, typer.Option(help="Secret that signs deliveries to --webhook-url; random, and printed, if not given.")
     ] = None,
     accept_robots_terms: Annotated[
         bool, typer.Option("--accept-robots-terms", help="Accept the terms of Robots v1, which answers 403 until they are.")
@@ -115,22 +113,18 @@ def emulate(
         list[str] | None,
         typer.Option(metavar="NAME", help="A workflow of Robots that may be used; may be repeated; without it all may be."),
     ] = None,
-    faults: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="JSON file that says what is to go wrong, with requests and webhooks.")
-    ] = None,
+    faults: Annotated[Path | None, typer.Option(dir_okay=False, help="JSON file with faults of requests and webhooks.")] = None,
     store: Annotated[
         Path | None, typer.Option(file_okay=False, help="Folder to keep uploaded files in; without it their bytes are dropped.")
     ] = None,
     media: Annotated[
         Literal["auto", "off"],
-        typer.Option(
-            help="Whether films are real: examined, made playable and looked into. auto: if mux-async[media] is installed."
-        ),
+        typer.Option(help="Whether media are examined and made playable. auto: if mux-async[media] is installed."),
     ] = "auto",
     fetch: Annotated[
         FetchRule,
         typer.Option(
-            help="Which URLs of inputs are fetched for real films. auto: those that answer; films are made up for the rest."
+            help="Which URLs of inputs are fetched and examined. auto: those that respond; the rest gets synthetic media."
         ),
     ] = "auto",
     state: Annotated[
@@ -150,7 +144,7 @@ def emulate(
     if stub and state is not None:
         raise typer.BadParameter("--stub keeps nothing, so that there is nothing for --state to keep")
     if webhook_secret is not None and not webhook_url:
-        raise typer.BadParameter("--webhook-secret signs what goes to --webhook-url, and there is none")
+        raise typer.BadParameter("--webhook-secret signs deliveries to --webhook-url, which is missing")
     rules = RateRules(
         model=_MODELS[limit_model.split("-")[0]], burst=burst, scope=limit_scope, retry_after=retry_after, headers=rate_headers
     )
@@ -191,7 +185,7 @@ def _media(settings: EmulatorSettings, fetch: FetchRule) -> MediaWorker:
             settings.store.mkdir(parents=True, exist_ok=True)
         return MediaWorker(folder, fetch=fetch)
     except OSError as error:
-        raise typer.BadParameter(f"cannot keep films in {str(error.filename or folder)!r}: {error.strerror}") from error
+        raise typer.BadParameter(f"cannot store media in {str(error.filename or folder)!r}: {error.strerror}") from error
 
 
 def _tokens(entries: Sequence[str]) -> tuple[Token, ...]:

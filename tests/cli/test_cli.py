@@ -141,7 +141,7 @@ def test_missing_credentials(capsys: pytest.CaptureFixture[str], films: Path) ->
         (["ingest", "empty"], "is empty"),
         (["ingest", "film.wav", "--transport", "aiohtp"], "did you mean 'aiohttp'?"),
         (["ingest", "film.wav", "--base-url", "http://example.com"], "in the clear"),
-        (["ingest", "film.wav", "--policy", "secret"], "none of public"),
+        (["ingest", "film.wav", "--policy", "secret"], "not one of public"),
         (["ingest", "film.wav", "--concurrency", "0"], "--concurrency"),
         (["ingest", "film.wav", "--report", "no/where.jsonl"], "cannot be written"),
         (["ingest", "film.wav", "--report", "report.txt"], ".csv or a .jsonl"),

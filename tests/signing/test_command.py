@@ -103,12 +103,12 @@ def test_key_file(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatc
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["-k", "videos"], "'videos' is none of video, thumbnail"),
-        (["-p", "time=2"], "'time' is no parameter of video"),
+        (["-k", "videos"], "'videos' is not one of video, thumbnail"),
+        (["-p", "time=2"], "'time' is not a parameter of video"),
         (["-p", "time"], "--param takes NAME=VALUE"),
         (["-p", "max_resolution=huge"], "max_resolution is 'huge'"),
         (["--expires", "soon"], "expires_in is 'soon'"),
-        (["-k", "drm_license", "--url"], "no one address"),
+        (["-k", "drm_license", "--url"], "no single address"),
         (["--key-file", "/nothing/here"], "cannot be read"),
     ],
 )

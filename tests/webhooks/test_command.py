@@ -143,7 +143,7 @@ def test_forwarding(capsys: pytest.CaptureFixture[str]) -> None:
         (["trigger", "video.asset.ready"], "MUX_WEBHOOK_SECRET"),
         (["trigger", "video.asset.ready", "--secret", "s", "--to", "localhost"], "absolute URL"),
         (["trigger", "video.asset.ready", "--secret", "s", "--to", "http://[x"], "absolute URL"),
-        (["trigger", "video.asset.ready", "--secret", "s", "--data", "[]"], "no JSON object"),
+        (["trigger", "video.asset.ready", "--secret", "s", "--data", "[]"], "not a JSON object"),
         (["listen", "--forward", "nowhere"], "absolute URL"),
         (["listen", "--record", "/nowhere/events.jsonl"], "cannot write"),
         (["replay", "/nowhere.jsonl", "--secret", "s"], "does not exist"),
