@@ -1,4 +1,4 @@
-"""Assets over the API: lists, errors and what hangs below them."""
+"""Assets: lists, errors and their parts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_newest_first() -> None:
 @settings(max_examples=25, deadline=None)
 @given(count=st.integers(0, 12), limit=st.integers(1, 13))
 def test_cursor(count: int, limit: int) -> None:
-    """Following the cursor meets every asset once, also when others are created on the way; the end has a null cursor."""
+    """The cursors lead to every asset once, also if others are created meanwhile; the last page has a null cursor."""
     account = Account()
     made = [account.create_asset()["id"] for _ in range(count)]
     met: list[str] = []
@@ -57,7 +57,7 @@ def test_limit() -> None:
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=ten", "limit=-1", "page=0", "page=1.5", "cursor=zzz"])
 def test_senseless_paging(query: str) -> None:
-    """Paging that makes no sense is a 400 that names the parameter."""
+    """An invalid page or limit is a 400 that names the parameter."""
     status, kind, messages = Account().error("GET", f"/video/v1/assets?{query}")
 
     assert (status, kind) == (400, "invalid_parameters")
@@ -65,7 +65,7 @@ def test_senseless_paging(query: str) -> None:
 
 
 def test_filters() -> None:
-    """A list can be narrowed to the asset of an upload."""
+    """A list can be filtered by upload."""
     account = Account()
     account.create_asset()
     upload = account.create_upload()
@@ -103,7 +103,7 @@ def test_unknown_route() -> None:
 
 
 def test_input_dialects() -> None:
-    """Inputs may be a list, an object or a bare URL, under the new name or the old; one policy may stand alone."""
+    """Inputs may be a list, an object or a bare URL, under the new and the old name; a single policy needs no list."""
     account = Account()
     url = "https://example.com/film.mp4"
     bodies: list[Any] = [
@@ -158,17 +158,17 @@ def test_refused_bodies(body: Any, word: str) -> None:
 
 @pytest.mark.parametrize("body", [b"{", b"[1]", b"\xff", b'"text"'])
 def test_broken_json(body: bytes) -> None:
-    """A body that is no JSON object is a 400."""
+    """A body that is not a JSON object is a 400."""
     assert Account().error("POST", "/video/v1/assets", body)[:2] == (400, "invalid_parameters")
 
 
 def test_unknown_members() -> None:
-    """Members that the emulator does not know are let through, and a null one counts as absent."""
+    """Unknown members are ignored, and a null member counts as missing."""
     assert Account().create_asset(novelty={"deep": [1]}, passthrough=None)["status"] == "preparing"
 
 
 def test_large_body() -> None:
-    """A request body beyond the bound is refused without being read into memory."""
+    """A request body above the limit is refused without being read into memory."""
     account = Account(max_body=1000)
 
     assert account.send("POST", "/video/v1/assets", b" " * 1001).status == 413
@@ -190,7 +190,7 @@ def test_update() -> None:
 
 
 def test_not_ready_yet() -> None:
-    """What needs a ready asset is a 412 before that."""
+    """Operations that need a ready asset are a 412 before."""
     account = Account()
     path = f"/video/v1/assets/{account.create_asset()['id']}"
 
@@ -203,7 +203,7 @@ def test_not_ready_yet() -> None:
 
 
 def test_input_info() -> None:
-    """Input info tells the settings and the file's tracks."""
+    """Input info has the settings and the tracks of the file."""
     account = Account()
     asset = account.ready_asset()
 
@@ -252,7 +252,7 @@ def test_tracks() -> None:
 
 
 def test_generated_subtitles() -> None:
-    """Generated subtitles are an array of tracks, ready some time after the asset; auto finds the language."""
+    """Generated subtitles are an array of tracks, ready some time after the asset; ``auto`` detects the language."""
     account = Account()
     asset = account.ready_asset(inputs=[{"url": "https://x.example/a.mp4", "generated_subtitles": [{"language_code": "auto"}]}])
     audio = next(track["id"] for track in asset["tracks"] if track["type"] == "audio")
@@ -270,7 +270,7 @@ def test_generated_subtitles() -> None:
 
 
 def test_static_renditions() -> None:
-    """Renditions get ready after the asset; what would need upscaling is skipped; file sizes are strings."""
+    """Static renditions are ready after the asset; those that would need upscaling are skipped; file sizes are strings."""
     account = Account(probe=always(MediaInfo(duration=10.0, width=1280, height=720)))
     asset = account.ready_asset(
         static_renditions=[{"resolution": "1080p"}, {"resolution": "480p"}, {"resolution": "audio-only"}]
@@ -293,7 +293,7 @@ def test_static_renditions() -> None:
 
 
 def test_mp4_support() -> None:
-    """The old way: an aggregate status, files without ids, and none to delete them."""
+    """``mp4_support``: an aggregate status, files without ids, which cannot be deleted one by one."""
     account = Account()
     asset = account.ready_asset(mp4_support="standard")
     account.pass_time(1.0)
@@ -308,7 +308,7 @@ def test_mp4_support() -> None:
 
 
 def test_headers() -> None:
-    """API answers carry the recorded headers; a 204 has no content type."""
+    """API responses have the recorded headers; a 204 has no content type."""
     account = Account()
     asset = account.ready_asset()
 

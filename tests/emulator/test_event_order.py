@@ -1,4 +1,4 @@
-"""What happens to assets, uploads and their parts, in the recorded order, as events of the described shape."""
+"""Events of assets, uploads and their parts: their order is as recorded, their content as described."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ASSETS = "/video/v1/assets"
 
 
 def test_from_url() -> None:
-    """An asset from a URL is created, then ready: nothing else, and both at their own times."""
+    """An asset from a URL is created, then ready: no other events, and each at its own time."""
     account = ValidatingAccount(time_to_ready=5.0)
 
     asset = account.create_asset(playback_policies=["public"], meta={"title": "Film"}, passthrough="p")
@@ -35,7 +35,7 @@ def test_from_url() -> None:
 
 
 def test_upload() -> None:
-    """Of an upload, the upload's event comes before the asset's, and an unusable file errors both."""
+    """The event of an upload comes before that of its asset; an unusable file makes both errored."""
     account = ValidatingAccount()
     upload = account.create_upload(cors_origin="*", new_asset_settings={"playback_policies": ["public"]})
     account.put(upload["url"], b"x" * 700_000)
@@ -57,7 +57,7 @@ def test_upload() -> None:
 
 
 def test_upload_that_times_out() -> None:
-    """An upload that times out says nothing: Mux has no event for it."""
+    """An upload that times out has no event, as Mux has none."""
     account = ValidatingAccount()
     upload = account.create_upload(cors_origin="*", timeout=60)
 
@@ -68,7 +68,7 @@ def test_upload_that_times_out() -> None:
 
 
 def test_non_standard_input() -> None:
-    """An input that has to be converted is reported, with reasons, while the asset is still preparing."""
+    """A non-standard input is reported, with reasons, while the asset is still preparing."""
     account = ValidatingAccount()
 
     asset = account.ready_asset(url="https://example.com/film.webm")
@@ -81,7 +81,7 @@ def test_non_standard_input() -> None:
 
 
 def test_everything_an_asset_can_be_made_with() -> None:
-    """Tracks, files, master and shots follow the asset's being ready, each created before it is ready; times and sizes are numbers."""
+    """Events of tracks, files, master and shots follow that of the ready asset, created before ready; times and sizes are numbers."""
     account = ValidatingAccount()
     subtitles = {"url": "https://example.com/a.vtt", "type": "text", "language_code": "en"}
     film = {"url": "https://example.com/a.mp4", "generated_subtitles": [{"language_code": "auto"}]}
@@ -126,7 +126,7 @@ def test_everything_an_asset_can_be_made_with() -> None:
 
 
 def test_legacy_files() -> None:
-    """Legacy files are announced for all at once, with the asset."""
+    """Files of ``mp4_support`` have one event for all, with the asset."""
     account = ValidatingAccount()
     asset = account.ready_asset(mp4_support="standard")
     account.pass_time(1.0)
@@ -140,7 +140,7 @@ def test_legacy_files() -> None:
 
 
 def test_changes() -> None:
-    """A change, an added and a deleted track, a deleted file and a deleted asset each say so."""
+    """A change, an added and a deleted track, a deleted file and a deleted asset each have an event."""
     account = ValidatingAccount()
     asset = account.ready_asset(static_renditions=[{"resolution": "360p"}])
     one = f"{ASSETS}/{asset['id']}"
@@ -166,7 +166,7 @@ def test_changes() -> None:
 
 
 def test_skipped() -> None:
-    """A file that would be larger than the source, and shots of sound alone, are skipped, not errored."""
+    """A file that would be larger than the source, and shots of audio, are skipped, not errored."""
     account = ValidatingAccount(probe=always(MediaInfo(duration=9.0, width=640, height=360)))
     account.ready_asset(static_renditions=[{"resolution": "1080p"}])
     account.pass_time(1.0)
@@ -180,7 +180,7 @@ def test_skipped() -> None:
 
 
 def test_shots() -> None:
-    """Shots are asked for, looked at, deleted and asked for again; their manifest covers the whole film."""
+    """Shots are requested, read, deleted and requested again; their manifest covers the whole asset."""
     account = ValidatingAccount()
     asset = account.ready_asset()
     path = f"{ASSETS}/{asset['id']}/shots"
@@ -207,7 +207,7 @@ def test_shots() -> None:
 
 
 def test_test_assets_go() -> None:
-    """A test asset is cut to ten seconds and deleted after a day, which says so."""
+    """A test asset has ten seconds and is deleted after a day, with an event."""
     account = ValidatingAccount()
     asset = account.ready_asset(test=True)
 
@@ -219,7 +219,7 @@ def test_test_assets_go() -> None:
 
 
 def test_time_scale() -> None:
-    """On a time scale, work and life spans take so many times less; time stamps stay those of the clock."""
+    """The time scale divides the durations of work and of test assets; time stamps are those of the clock."""
     account = ValidatingAccount(time_to_ready=60.0, time_scale=60.0)
 
     account.create_asset(test=True)
@@ -230,7 +230,7 @@ def test_time_scale() -> None:
 
 
 def test_instant() -> None:
-    """With ``instant``, what is worked on is done before the next request, and what waits for somebody still takes its time."""
+    """With ``instant``, Mux's work is done before the next request; timeouts of clients still take their time."""
     account = ValidatingAccount(time_to_ready=60.0, instant=True)
 
     asset = account.create_asset(static_renditions=[{"resolution": "highest"}], test=True)
@@ -245,7 +245,7 @@ def test_instant() -> None:
 
 
 def test_log_is_bounded() -> None:
-    """Only the last events are remembered."""
+    """Only the last events are kept."""
     account = ValidatingAccount(max_events=3)
     for _ in range(5):
         account.create_upload(cors_origin="*")

@@ -1,4 +1,4 @@
-"""Live streams from the encoder's connection to the recorded asset: states, events and their order, on a clock moved by hand."""
+"""Live streams from the encoder's connection to the recorded asset: states, events and their order, on a clock that tests set."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def playlist(account: ValidatingAccount, made: Json) -> int:
 
 
 def test_whole_life() -> None:
-    """Created, connected, recording, active, ready for viewers, dropped out, idle, complete: as documented, with the states between."""
+    """Created, connected, recording, active, disconnected, idle, complete: events and states as documented."""
     account = ValidatingAccount()
     made = stream(account)
     assert playlist(account, made) == 412
@@ -89,7 +89,7 @@ def test_whole_life() -> None:
 
 
 def test_connected_and_recording_in_events() -> None:
-    """Events say whether an encoder is connected and being recorded."""
+    """Events have whether an encoder is connected and whether it is recorded."""
     account = ValidatingAccount()
     made = stream(account)
     account.emulator.live.connect(made["stream_key"])
@@ -105,7 +105,7 @@ def test_connected_and_recording_in_events() -> None:
 
 
 def test_early_drop() -> None:
-    """What was planned for a connection does not happen once it is over: a stream that drops out early never becomes active."""
+    """Steps scheduled for a connection are dropped when it ends: a stream that disconnects early never becomes active."""
     account = ValidatingAccount()
     made = stream(account)
     account.emulator.live.connect(made["id"])
@@ -128,7 +128,7 @@ def test_early_drop() -> None:
 
 
 def test_reconnect() -> None:
-    """A reconnection within the window goes on with the same asset, in a new recording session; the window begins anew each time."""
+    """A reconnection within the window continues the same asset, in a new recording session; each disconnection starts the window again."""
     account = ValidatingAccount()
     made = stream(account, reconnect_window=30, use_slate_for_standard_latency=True)
     live = account.emulator.live
@@ -163,7 +163,7 @@ def test_reconnect() -> None:
 
 
 def test_ready_counts_what_was_stored() -> None:
-    """After an early reconnection the asset is ready as soon as ten seconds are stored in all."""
+    """After an early reconnection the asset is ready when ten seconds are recorded in total."""
     account = ValidatingAccount()
     made = stream(account)
     account.emulator.live.connect(made["id"])
@@ -179,7 +179,7 @@ def test_ready_counts_what_was_stored() -> None:
 
 
 def test_next_connection() -> None:
-    """A connection after the window makes a new asset; the newest is the last of the recent ones."""
+    """A connection after the window creates a new asset, which is the last of the recent ones."""
     account = ValidatingAccount()
     made = stream(account, latency_mode="low")
     for _ in range(2):
@@ -196,7 +196,7 @@ def test_next_connection() -> None:
 
 
 def test_complete() -> None:
-    """Completing ends the recording at once and lets the encoder stay a minute; on an idle stream it does nothing."""
+    """Completing ends the recording at once and disconnects the encoder after a minute; on an idle stream it does nothing."""
     account = ValidatingAccount()
     made = stream(account)
     signal = f"{PATH}/{made['id']}/complete"
@@ -218,7 +218,7 @@ def test_complete() -> None:
 
 
 def test_complete_within_the_window() -> None:
-    """Completing a stream whose encoder dropped out ends its window."""
+    """Completing a disconnected stream ends its reconnect window."""
     account = ValidatingAccount()
     made = stream(account)
     account.emulator.live.connect(made["id"])
@@ -232,7 +232,7 @@ def test_complete_within_the_window() -> None:
 
 
 def test_disable() -> None:
-    """Disabling cuts the encoder off, ends the recording and refuses connections, until the stream is enabled."""
+    """Disabling disconnects the encoder, ends the recording and refuses connections, until the stream is enabled."""
     account = ValidatingAccount()
     made = stream(account)
     account.emulator.live.connect(made["id"])
@@ -277,7 +277,7 @@ def test_delete() -> None:
 
 
 def test_too_long() -> None:
-    """A connection is cut when it lasts as long as it may, and leaves no window; on a time scale that comes so many times sooner."""
+    """A connection ends after its maximum duration, without a reconnect window; the time scale applies."""
     account = ValidatingAccount(time_scale=10.0)
     made = stream(account, max_continuous_duration=600)
     account.emulator.live.connect(made["id"])
@@ -324,7 +324,7 @@ def test_test_stream() -> None:
 
 
 def test_simulcast() -> None:
-    """Targets start with the connection, broadcast when the stream is active, may fail, and are idle with it; they cannot change then."""
+    """Targets start with the connection, broadcast while the stream is active, may fail, and cannot be changed until they are idle."""
     account = ValidatingAccount()
     made = stream(account, simulcast_targets=[{"url": "rtmp://a.example/app"}, {"url": "rtmp://b.example/app"}])
     targets = f"{PATH}/{made['id']}/simulcast-targets"
@@ -358,7 +358,7 @@ def test_simulcast() -> None:
 
 
 def test_subtitles_and_downloads() -> None:
-    """Live captions become tracks when the asset is ready, and better ones after the end; so do the files that were asked for."""
+    """Live captions become tracks when the asset is ready, and are replaced after the end; requested files are made then, too."""
     account = ValidatingAccount()
     made = stream(
         account,
@@ -381,7 +381,7 @@ def test_subtitles_and_downloads() -> None:
 
 
 def test_audio_only() -> None:
-    """A stream of sound makes an asset of sound."""
+    """An audio-only stream makes an audio-only asset."""
     account = ValidatingAccount()
     made = stream(account, audio_only=True)
     account.emulator.live.connect(made["id"])
@@ -393,7 +393,7 @@ def test_audio_only() -> None:
 
 
 def test_slate_warning() -> None:
-    """A slate image that cannot be fetched is warned of."""
+    """A slate image that cannot be fetched causes a warning."""
     account = ValidatingAccount()
     made = stream(account, reconnect_slate_url="https://nowhere.invalid/slate.png", passthrough="p")
     account.emulator.live.connect(made["id"])
@@ -402,7 +402,7 @@ def test_slate_warning() -> None:
 
 
 def test_asset_deleted_while_live() -> None:
-    """The stream survives its asset's deletion."""
+    """The stream remains when its asset is deleted."""
     account = ValidatingAccount()
     made = stream(account)
     account.emulator.live.connect(made["id"])
@@ -417,7 +417,7 @@ def test_asset_deleted_while_live() -> None:
 
 
 def test_changes_say_so() -> None:
-    """A change, another key and other subtitles each are an update; latency cannot change while the stream is active."""
+    """A change, a new stream key and new subtitles are update events; latency cannot change while the stream is active."""
     account = ValidatingAccount()
     made = stream(account)
     one = f"{PATH}/{made['id']}"
@@ -434,7 +434,7 @@ def test_changes_say_so() -> None:
 
 
 def test_control_calls() -> None:
-    """Encoders are played by control calls as well, by id or stream key; what cannot be is a 404, 400 or 412."""
+    """Control calls connect and disconnect encoders, by id or stream key; errors are a 404, 400 or 412."""
     account = ValidatingAccount()
     made = stream(account, simulcast_targets=[{"url": "rtmp://a.example/app"}])
     base = f"/_emulator/live-streams/{made['id']}"
@@ -453,7 +453,7 @@ def test_control_calls() -> None:
 
 
 def test_instant() -> None:
-    """With ``instant`` a connected stream is active at once, and its recording counts though no time passed."""
+    """With ``instant`` a connected stream is active at once, and is recorded although no time passes."""
     account = ValidatingAccount(instant=True)
     made = stream(account, reconnect_window=0)
     account.emulator.live.connect(made["id"])

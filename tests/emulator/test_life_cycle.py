@@ -1,4 +1,4 @@
-"""Assets through time, on a clock moved by hand."""
+"""The life cycle of assets, on a clock that tests set."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.emulator.harness import START, Account, always
 
 
 def test_from_url() -> None:
-    """An asset is preparing with its progress, and ready with its facts once the time has passed; absent members are left out."""
+    """An asset is preparing with its progress, then ready with its properties; missing members are left out."""
     account = Account(time_to_ready=10.0)
 
     fresh = account.create_asset(playback_policies=["public"], passthrough="order 7", meta={"title": "Film"})
@@ -38,7 +38,7 @@ def test_from_url() -> None:
 
 
 def test_many_at_their_own_times() -> None:
-    """Each asset gets ready at its own time, even when nobody asked meanwhile."""
+    """Each asset becomes ready at its own time, even without requests meanwhile."""
     account = Account(time_to_ready=10.0)
     first = account.create_asset()
     account.pass_time(6.0)
@@ -51,7 +51,7 @@ def test_many_at_their_own_times() -> None:
 
 
 def test_one_thing_after_another() -> None:
-    """What follows from being ready is timed from then, not from the request that first notices."""
+    """Steps after an asset is ready are timed from that moment, not from the next request."""
     account = Account(time_to_ready=10.0)
     asset = account.create_asset(static_renditions=[{"resolution": "480p"}])
 
@@ -70,7 +70,7 @@ def test_one_thing_after_another() -> None:
     ],
 )
 def test_unusable_url(url: str, kind: str) -> None:
-    """An input that cannot be used makes an errored asset that says why."""
+    """An unusable input makes the asset errored, with the reason."""
     account = Account()
     asset = account.ready_asset(url=url)
 
@@ -82,7 +82,7 @@ def test_unusable_url(url: str, kind: str) -> None:
 
 
 def test_probe() -> None:
-    """The probe is asked once per asset, about the URL or the stored bytes, and decides what the medium is."""
+    """The probe is called once per asset, with the URL or the stored bytes, and returns the properties of the media."""
     asked: list[MediaSource] = []
 
     def probe(source: MediaSource) -> MediaInfo | InputProblem:
@@ -105,7 +105,7 @@ def test_probe() -> None:
 
 
 def test_resolution_cap() -> None:
-    """A larger input is stored at the tier that was asked for, 1080p unless said otherwise."""
+    """A larger input is stored at the requested tier, by default 1080p."""
     account = Account(probe=always(MediaInfo(duration=9.0, width=3840, height=2160)))
 
     plain, large = account.ready_asset(), account.ready_asset(max_resolution_tier="2160p")
@@ -115,7 +115,7 @@ def test_resolution_cap() -> None:
 
 
 def test_audio_only() -> None:
-    """Sound alone has no aspect ratio, no frame rate and the tier audio-only."""
+    """An audio-only asset has no aspect ratio, no frame rate and the tier audio-only."""
     asset = Account().ready_asset(url="https://example.com/song.mp3")
 
     assert asset["resolution_tier"] == "audio-only"
@@ -125,7 +125,7 @@ def test_audio_only() -> None:
 
 
 def test_test_asset() -> None:
-    """A test asset is cut to ten seconds and gone after a day."""
+    """A test asset has ten seconds and is deleted after a day."""
     account = Account(probe=always(MediaInfo(duration=500.0)))
     asset = account.ready_asset(test=True, playback_policies=["public"])
     playback_id = asset["playback_ids"][0]["id"]
@@ -139,7 +139,7 @@ def test_test_asset() -> None:
 
 
 def test_clip() -> None:
-    """A clip names its source at once and lasts from start to end."""
+    """A clip has its source at once, and the duration from start to end."""
     account = Account(probe=always(MediaInfo(duration=100.0)))
     source = account.ready_asset()
     clip = account.data(
@@ -169,7 +169,7 @@ def test_delete_while_preparing() -> None:
 
 
 def test_master() -> None:
-    """Temporary access to a master is prepared, lasts a day and goes."""
+    """Temporary access to a master is prepared, and ends after a day."""
     account = Account()
     asset = account.ready_asset()
     path = f"/video/v1/assets/{asset['id']}/master-access"
@@ -188,7 +188,7 @@ def test_master() -> None:
 
 
 def test_advance_tells_what_is_next() -> None:
-    """Whoever drives the emulator learns when to come back."""
+    """The emulator states the time of its next step."""
     account = Account(time_to_ready=3.0)
     assert account.emulator.advance() is None
 
@@ -200,7 +200,7 @@ def test_advance_tells_what_is_next() -> None:
 
 
 def test_same_seed() -> None:
-    """The same calls on the same seed give the same answers."""
+    """The same calls with the same seed get the same responses."""
     first, second, other = Account(seed=5), Account(seed=5), Account(seed=6)
 
     assert first.create_asset(playback_policies=["signed"]) == second.create_asset(playback_policies=["signed"])
@@ -208,7 +208,7 @@ def test_same_seed() -> None:
 
 
 def test_reset() -> None:
-    """Reset forgets everything and starts the ids again."""
+    """A reset deletes everything and starts the ids again."""
     account = Account()
     first = account.create_asset()
 

@@ -1,4 +1,4 @@
-"""Live streams as far as the API goes."""
+"""Live streams: the API."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PATH = "/video/v1/live-streams"
 
 
 def test_minimal() -> None:
-    """A live stream needs nothing to be created, not even a body."""
+    """A live stream can be created without a body."""
     response = Account().send("POST", PATH)
     stream = response.json()["data"]
 
@@ -26,7 +26,7 @@ def test_minimal() -> None:
 
 @pytest.mark.parametrize(("body", "mode"), [({"latency_mode": "low"}, "low"), ({"reduced_latency": True}, "reduced")])
 def test_latency(body: Any, mode: str) -> None:
-    """Low and reduced latency come without a reconnect window, under the new name or the old."""
+    """Low and reduced latency have no reconnect window, under the new and the old name."""
     stream = Account().data("POST", PATH, body)
 
     assert stream["latency_mode"] == mode
@@ -54,7 +54,7 @@ def test_crud() -> None:
 
 
 def test_signals() -> None:
-    """Complete, disable and enable answer with an empty object, and disabling shows in the status."""
+    """Complete, disable and enable return an empty object; disabling changes the status."""
     account = Account()
     one = f"{PATH}/{account.data('POST', PATH)['id']}"
 
@@ -68,7 +68,7 @@ def test_signals() -> None:
 
 
 def test_reset_stream_key() -> None:
-    """A new stream key comes in a 201, and nothing else changes."""
+    """A new stream key is returned with a 201, and nothing else changes."""
     account = Account()
     before = account.data("POST", PATH)
 
@@ -81,7 +81,7 @@ def test_reset_stream_key() -> None:
 
 
 def test_filters() -> None:
-    """A list can be narrowed by status and by stream key."""
+    """A list can be filtered by status and by stream key."""
     account = Account()
     first, second = account.data("POST", PATH), account.data("POST", PATH)
     account.ok("PUT", f"{PATH}/{first['id']}/disable")
@@ -137,7 +137,7 @@ def test_subtitles() -> None:
 
 
 def test_new_asset_static_renditions() -> None:
-    """The renditions of coming assets are set and deleted."""
+    """The static renditions of future assets are set and deleted."""
     account = Account()
     one = f"{PATH}/{account.data('POST', PATH)['id']}"
     path = f"{one}/new-asset-settings/static-renditions"

@@ -1,4 +1,4 @@
-"""The page at ``/``: one file, and the JSON it looks at."""
+"""The page at ``/``: one file, and the JSON that it shows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def look(account: Account) -> Json:
 
 
 def test_page() -> None:
-    """It is served to anybody, loads nothing from elsewhere, and lets nothing run but itself."""
+    """The page needs no token, loads nothing from other hosts, and its policy allows no other scripts."""
     response = Account().send("GET", "/", authorization="")
     text = response.body.decode()
 
@@ -36,7 +36,7 @@ def test_page() -> None:
 
 
 def test_overview() -> None:
-    """It shows assets, uploads, live streams, events and deliveries, newest first, and counts all of them."""
+    """The page shows assets, uploads, live streams, events and deliveries, newest first, with their totals."""
     account = Account()
     account.data("POST", "/system/v1/webhooks", {"address": "https://example.com/hook"})
     for index in range(40):
@@ -59,7 +59,7 @@ def test_overview() -> None:
 
 @pytest.mark.parametrize("model", ["token-bucket", "fixed-window", "sliding-window"])
 def test_buckets(model: LimitModel) -> None:
-    """It shows what each bucket has left, which looking does not change; time fills them again."""
+    """The page shows the remaining tokens of each bucket, without taking any; they fill up with time."""
     account = Account(EmulatorSettings(limits=RateRules(model=model)))
 
     def levels() -> dict[str, float]:
@@ -81,7 +81,7 @@ def test_buckets(model: LimitModel) -> None:
     ("scope", "shown"), [("environment", "development"), ("environment-and-priority", "development, high priority")]
 )
 def test_scopes(scope: LimitScope, shown: str) -> None:
-    """Without limits it shows none; with limits per environment it shows each of those that were asked."""
+    """Without limits the page shows none; with limits per environment it shows those of each environment with requests."""
     account = Account(EmulatorSettings(limits=RateRules(scope=scope)))
     account.create_upload()
 
@@ -90,7 +90,7 @@ def test_scopes(scope: LimitScope, shown: str) -> None:
 
 
 def test_out_of_the_way(tmp_path: Path) -> None:
-    """Looking is not logged, meets no faults, and writes nothing into a state file."""
+    """Requests of the page are not logged, hit no faults, and write nothing to a state file."""
     account = Account(state=tmp_path / "state")
     account.emulator.faults.add(Fault(status=500))
     before: Any = [(part.name, part.stat().st_size) for part in sorted(tmp_path.iterdir())]
@@ -103,7 +103,7 @@ def test_out_of_the_way(tmp_path: Path) -> None:
 
 
 def test_passes() -> None:
-    """What is signed opens to the pass that the page is given, for an hour at least, and to nobody else's."""
+    """A token of the page gives access to signed playback ids, for at least an hour, and other tokens do not."""
     account = Account()
     signed = account.create_asset(playback_policies=["signed"])
     other = account.create_asset(playback_policies=["signed"])
@@ -126,7 +126,7 @@ def test_passes() -> None:
 
 
 def test_objects() -> None:
-    """What a GET of the API answers is there for the page from every environment, without a token; changes are not."""
+    """The page can GET any resource of the API from every environment without a token; it cannot change any."""
     account = Account(EmulatorSettings(tokens=(Token("c", "d", "live"), DEFAULT_TOKEN)))
     asset = account.create_asset(meta={"title": "Holidays"})
     path = f"/_emulator/api/video/v1/assets/{asset['id']}"
@@ -140,7 +140,7 @@ def test_objects() -> None:
 
 
 def test_filter() -> None:
-    """``q`` keeps what has the text in a value, whatever its case, also beyond the newest."""
+    """``q`` filters by a text in any value, ignoring case, also among older objects."""
     account = Account()
     for index in range(40):
         account.create_asset(meta={"title": f"Film {index}."})
@@ -152,7 +152,7 @@ def test_filter() -> None:
 
 
 def test_own_secret() -> None:
-    """The secret of the emulator's own token is shown; one that somebody chose is not."""
+    """The page shows the secret of the default token, but not of a configured one."""
     own = Account(EmulatorSettings(tokens=(Token("ci", "canary"),)))
 
     assert look(Account())["token"] == {"id": "test-token", "secret": "test-secret"}
@@ -160,7 +160,7 @@ def test_own_secret() -> None:
 
 
 def test_public_needs_no_pass() -> None:
-    """The page shows an asset by a public playback id where it has one, without a pass."""
+    """The page shows an asset by a public playback id if it has one, without a token."""
     account = Account()
     account.create_asset(playback_policies=["signed", "public"])
     asset = account.create_asset()
@@ -172,7 +172,7 @@ def test_public_needs_no_pass() -> None:
 
 
 def test_send_a_file() -> None:
-    """The page's upload needs no token and counts against no limit; its asset has the title and the policy that were asked for."""
+    """The page's upload needs no token and counts against no limit; its asset has the requested title and policy."""
     account = Account(EmulatorSettings(tokens=(Token("a", "b", "staging"), Token("c", "d", "live"))))
     given = {"title": "Holidays", "policy": "signed", "environment": "live"}
     made = account.send("POST", "/_emulator/uploads", given, authorization="")
@@ -186,7 +186,7 @@ def test_send_a_file() -> None:
 
 
 def test_send_to_nowhere() -> None:
-    """An upload into an environment that is not there is refused with the names of those that are."""
+    """An upload into an unknown environment is refused, with the names of the existing ones."""
     refused = Account().send("POST", "/_emulator/uploads", {"environment": "nowhere"}, authorization="")
 
     assert refused.status == 400

@@ -43,7 +43,7 @@ def captioned(account: ValidatingAccount, **members: Any) -> tuple[Json, Json]:
 
 
 def start(account: ValidatingAccount, workflow: str, **more: Any) -> Json:
-    """Begin a job of the workflow on an asset of its own."""
+    """Create a job of the workflow on a new asset."""
     asset, track = captioned(account, playback_policies=["public"], meta={"title": "Film"})
     parameters = {"asset_id": asset["id"], **WORKFLOWS[workflow], **more}
     if workflow in {"edit-captions", "translate-captions"}:
@@ -54,7 +54,7 @@ def start(account: ValidatingAccount, workflow: str, **more: Any) -> Json:
 
 
 def finish(account: ValidatingAccount, job: Json) -> Json:
-    """Let the job's time pass, and return it."""
+    """Let the job finish, and return it."""
     account.pass_time(1.0)
     return dict(account.data("GET", f"{JOBS}/{job['workflow']}/{job['id']}"))
 
@@ -65,7 +65,7 @@ def titles(account: ValidatingAccount) -> list[str]:
 
 @pytest.mark.parametrize("workflow", WORKFLOWS)
 def test_life(workflow: str) -> None:
-    """A job of every workflow is pending, processing, completed, on the clock, with outputs and events as described."""
+    """A job of every workflow is pending, processing, completed, at the right times, with outputs and events as described."""
     account = ValidatingAccount()
     job = start(account, workflow)
     account.pass_time(0.5)
@@ -93,7 +93,7 @@ def test_same_every_time() -> None:
 
 
 def test_counts_and_bounds() -> None:
-    """There are as many findings as were asked for, within the scope that was asked for."""
+    """There are as many findings as requested, within the requested scope."""
     account = ValidatingAccount(probe=always(MediaInfo(duration=100.0)))
     scope = {"output_steering": {"scope": {"start_time": 20.0, "end_time": 60.0}}}
     moments = finish(account, start(account, "find-key-moments"))["outputs"]["moments"]
@@ -114,7 +114,7 @@ def test_counts_and_bounds() -> None:
 
 
 def test_effects() -> None:
-    """Jobs change their asset where they are told to: tracks, title, thumbnail, playback ids."""
+    """Jobs change their asset as requested: tracks, title, thumbnail, playback ids."""
     account = ValidatingAccount()
     jobs = {workflow: finish(account, start(account, workflow)) for workflow in WORKFLOWS}
 
@@ -144,7 +144,7 @@ def test_effects() -> None:
 
 
 def test_temporary_files() -> None:
-    """What is not uploaded to Mux can be downloaded for a while."""
+    """An output that is not uploaded to Mux can be downloaded for a limited time."""
     account = ValidatingAccount()
     captions = finish(account, start(account, "translate-captions", upload_to_mux=False))["outputs"]["temporary_vtt_url"]
     edited = finish(account, start(account, "edit-captions", upload_to_mux=False))["outputs"]["temporary_vtt_url"]
@@ -167,7 +167,7 @@ def test_temporary_files() -> None:
 
 
 def test_duplicate() -> None:
-    """A second job of the same workflow, asset and parameters is a 409 while the first is under way, and none after."""
+    """A second job of the same workflow, asset and parameters is a 409 while the first one runs, but not after it."""
     account = ValidatingAccount()
     job = start(account, "summarize")
     body = {"parameters": job["parameters"]}
@@ -182,7 +182,7 @@ def test_duplicate() -> None:
 
 
 def test_refused() -> None:
-    """A job needs an asset that is there and ready, a text track where it works on one, and parameters that fit."""
+    """A job needs a ready asset, a text track if it works on one, and valid parameters."""
     account = ValidatingAccount()
     asset, track = captioned(account)
     sound = next(entry for entry in asset["tracks"] if entry["type"] == "audio")
@@ -205,7 +205,7 @@ def test_refused() -> None:
 
 
 def test_errored() -> None:
-    """A job whose asset or track went away, or that wants sound of a silent film, is errored and says why."""
+    """A job is errored, with the reason, if its asset or track is deleted or its asset has no audio that it needs."""
     account = ValidatingAccount()
     gone = start(account, "summarize")
     account.send("DELETE", f"/video/v1/assets/{gone['parameters']['asset_id']}")
@@ -223,7 +223,7 @@ def test_errored() -> None:
 
 
 def test_cancel() -> None:
-    """A job under way can be cancelled, once; nothing comes of it."""
+    """A running job can be cancelled once; it has no results."""
     account = ValidatingAccount()
     job = start(account, "summarize")
     cancelled = account.data("POST", f"{JOBS}/{job['id']}/cancel")
@@ -238,7 +238,7 @@ def test_cancel() -> None:
 
 
 def test_list() -> None:
-    """Jobs are listed newest first, with their number, by asset, status and workflow; after thirty days they are gone."""
+    """Jobs are listed newest first, with a total, by asset, status and workflow; they are deleted after thirty days."""
     account = ValidatingAccount()
     first, second = start(account, "summarize"), start(account, "moderate")
     finish(account, first)
@@ -269,7 +269,7 @@ def directive(account: ValidatingAccount, workflows: list[Json], resources: list
 
 
 def run(account: ValidatingAccount, made: Json, asset: Json) -> Json:
-    """Begin a run and return how it stands as soon as it was dispatched."""
+    """Create a run, and return it after it was dispatched."""
     response = account.send("POST", f"{DIRECTIVES}/{made['id']}/runs", {"asset_id": asset["id"]})
     assert response.status == 202
     begun = response.json()["data"]
@@ -287,7 +287,7 @@ def states(found: Json) -> list[str]:
 
 
 def test_directives() -> None:
-    """Directives are created, listed with their number, read and deleted; names in them must fit together."""
+    """Directives are created, listed with a total, read and deleted; the names in them must be consistent."""
     account = ValidatingAccount()
     made = directive(account, [{"reference_id": "s", "workflow": "summarize"}])
     listed = account.ok("GET", DIRECTIVES)
@@ -304,7 +304,7 @@ def test_directives() -> None:
 
 
 def test_run() -> None:
-    """A run dispatches its workflows as jobs that name it, and is completed with the last of them."""
+    """A run dispatches its workflows as jobs that refer to it, and is completed with the last of them."""
     account = ValidatingAccount()
     asset, _ = captioned(account)
     made = directive(account, [{"reference_id": "s", "workflow": "summarize"}, {"reference_id": "m", "workflow": "moderate"}])
@@ -328,7 +328,7 @@ def test_run() -> None:
 
 
 def test_run_in_order() -> None:
-    """A workflow whose input another makes waits for it, and works on what it made."""
+    """A workflow that depends on another one waits for it, and works on its output."""
     account = ValidatingAccount()
     asset = account.ready_asset()
     captions = {
@@ -357,7 +357,7 @@ def test_run_in_order() -> None:
 
 
 def test_run_asks_for_resources() -> None:
-    """Resources that the API can make are asked for and waited for; what comes from outside is waited for until it is there."""
+    """A run requests the resources that the API can make, and waits for them and for those of the client."""
     account = ValidatingAccount()
     asset = account.ready_asset()
     resources: list[Json] = [
@@ -405,7 +405,7 @@ def test_run_asks_for_resources() -> None:
 
 
 def test_run_fails_in_part() -> None:
-    """What is required and not there fails its workflow, and what depends on it; the run is partial, or errored when nothing came of it."""
+    """A missing resource fails its workflow and the dependent ones; the run is partial, or errored if no workflow succeeded."""
     account = ValidatingAccount()
     asset = account.ready_asset()
     resources: list[Json] = [
@@ -434,7 +434,7 @@ def test_run_fails_in_part() -> None:
 
 
 def test_attached() -> None:
-    """A directive that an asset is created with runs when the asset is ready; that of a live stream, when its recording is whole."""
+    """The directive of an asset runs when the asset is ready; that of a live stream, when its recording is complete."""
     account = ValidatingAccount()
     made = directive(account, [{"reference_id": "s", "workflow": "summarize"}])
     asset = account.ready_asset(directives=[{"id": made["id"]}])
@@ -453,7 +453,7 @@ def test_attached() -> None:
 
 
 def test_run_of_a_deleted_asset() -> None:
-    """A run whose asset goes away fails what was not dispatched."""
+    """If the asset of a run is deleted, the workflows that were not dispatched fail."""
     account = ValidatingAccount()
     asset = account.ready_asset()
     resource = {"reference_id": "c", "type": "video.asset.track", "kind": "caption", "source": {"via": "external"}}

@@ -22,7 +22,7 @@ def summarize(account: Account, asset: Json, root: str = V1) -> Json:
 
 
 def test_terms() -> None:
-    """Every call of v1 is a 403 that says where to accept the terms, until they are; v0 needs none."""
+    """Until the terms are accepted, every call of v1 is a 403 that says where to accept them; v0 needs none."""
     account = Account()
     asset = account.ready_asset()
     body = {"parameters": {"asset_id": asset["id"]}}
@@ -38,7 +38,7 @@ def test_terms() -> None:
 
 
 def test_terms_from_python() -> None:
-    """The terms can be accepted for one environment by its name; a name that there is none of is refused."""
+    """The terms can be accepted for one environment by its name; an unknown name is refused."""
     account = Account()
     assert isinstance(account.emulator, Emulator)
 
@@ -72,7 +72,7 @@ def _refusal(account: Account, path: str, body: Json) -> str:
 
 
 def test_plan_from_python() -> None:
-    """The plan of one environment can be set by its name; a workflow or an environment that there is none of is refused."""
+    """The plan of one environment can be set by its name; an unknown workflow or environment is refused."""
     account = Account(accept_robots_terms=True)
     asset = account.ready_asset()
     with pytest.raises(ValueError, match="'dance' is not a workflow"):
@@ -85,7 +85,7 @@ def test_plan_from_python() -> None:
 
 
 def test_a_run_outside_of_the_plan(account: Account) -> None:
-    """A directive run says which of its workflows the plan does not have."""
+    """A directive run states which of its workflows the plan does not include."""
     account.emulator.set_robots_plan(RobotsPlan(workflows=("moderate",)))
     made = account.data("POST", "/robots/v1/directives", {"workflows": [{"workflow": "summarize"}]})
     runs = f"/robots/v1/directives/{made['id']}/runs"
@@ -98,7 +98,7 @@ def test_a_run_outside_of_the_plan(account: Account) -> None:
 
 
 def test_versions_do_not_share(account: Account) -> None:
-    """A duplicate is a 409 within a version, and none in the other; neither lists, shows or cancels a job of the other."""
+    """A duplicate is a 409 within a version only; neither version lists, shows or cancels a job of the other."""
     asset = account.ready_asset()
     new, old = summarize(account, asset), summarize(account, asset, V0)
     body = {"parameters": {"asset_id": asset["id"]}}
@@ -132,7 +132,7 @@ def test_seconds(account: Account) -> None:
 
 
 def test_chapters(account: Account) -> None:
-    """Chapters that are written to the asset are a track of chapters, which players do not see as subtitles."""
+    """Chapters that are written to the asset are a track of chapters, which is not in playlists as subtitles."""
     asset = account.ready_asset()
     body = {"parameters": {"asset_id": asset["id"], "update_asset_chapters": True}}
     job = account.data("POST", f"{V1}/generate-chapters", body)["id"]
@@ -155,7 +155,7 @@ def test_missing_scope() -> None:
 
 
 def test_not_found_scenes(account: Account) -> None:
-    """v1 finds scenes by analyze-structure; there is no workflow for them alone."""
+    """v1 finds scenes by analyze-structure; there is no separate workflow for them."""
     body = {"parameters": {"asset_id": account.ready_asset()["id"]}}
     job = account.data("POST", f"{V1}/analyze-structure", body)["id"]
     account.pass_time(600)

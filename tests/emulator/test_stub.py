@@ -1,4 +1,4 @@
-"""Without memory: what comes back of a request, and what is refused."""
+"""The emulator without state: its responses, and what it refuses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def account() -> Account:
 
 
 def test_any_id(account: Account) -> None:
-    """Any id exists, and is shown where it belongs: as the object's own, or as its parent's."""
+    """Any id exists, and is in the response as the id of the object or of its parent."""
     assert account.asset("whatever")["id"] == "whatever"
     assert account.data("PUT", "/video/v1/live-streams/abc/generated-subtitles", {"generated_subtitles": []})["id"] == "abc"
     assert account.data("GET", "/video/v1/assets/abc/playback-ids/def")["id"] == "def"
@@ -24,7 +24,7 @@ def test_any_id(account: Account) -> None:
 
 
 def test_echo(account: Account) -> None:
-    """What the client says of an object is shown, where the object has such a member and the value fits it."""
+    """Members of a request are in the response if the object has such a member and the value fits."""
     made = account.create_asset(passthrough="mine", meta={"title": "A film"}, playback_policies=["signed"])
 
     assert made["passthrough"] == "mine"
@@ -35,7 +35,7 @@ def test_echo(account: Account) -> None:
 
 
 def test_same_answer() -> None:
-    """The same request has the same answer, from another emulator too; another seed or another path gives other ids."""
+    """The same request gets the same response, also from another emulator; another seed or path gives other ids."""
     one, other, seeded = (Account(EmulatorSettings(limits=None, stub=True, seed=seed)) for seed in (0, 0, 1))
     path = "/video/v1/assets"
 
@@ -45,7 +45,7 @@ def test_same_answer() -> None:
 
 
 def test_refused(account: Account) -> None:
-    """Everything wrong with path, query and body is named, in one answer."""
+    """One response names all errors in path, query and body."""
     status, kind, messages = account.error(
         "POST", "/video/v1/assets", {"inputs": "film", "meta": {"title": "x" * 513}, "mp4_support": "maybe", "test": "yes"}
     )
@@ -61,7 +61,7 @@ def test_refused(account: Account) -> None:
 
 
 def test_union(account: Account) -> None:
-    """A member of several kinds is checked as the kind it says it is, and its kind has to be one there is."""
+    """A member with a discriminator is validated as the kind that it names, which has to exist."""
     body = {"workflows": [{"workflow": "juggle"}]}
     said = account.send("POST", "/robots/v0/directives", body).json()["error"]["message"]
 
@@ -75,7 +75,7 @@ def test_unknown_path(account: Account) -> None:
 
 
 def test_who_may(account: Account) -> None:
-    """Tokens and rate limits are kept as ever."""
+    """Tokens and rate limits apply as with state."""
     assert account.send("GET", "/video/v1/assets", authorization="Basic bm86bm8=").status == 401
 
     limited = Account(EmulatorSettings(stub=True, limits=RateRules(burst=1.0)))
@@ -83,7 +83,7 @@ def test_who_may(account: Account) -> None:
 
 
 def test_uploads(account: Account) -> None:
-    """The URL of an upload takes a file, whole or in pieces, and the resumable protocol's questions."""
+    """The URL of an upload accepts a file, whole or in chunks, and offset queries."""
     url = account.create_upload()["url"]
     browser = {"Origin": "https://example.com"}
 
@@ -115,7 +115,7 @@ def test_uploads(account: Account) -> None:
     ],
 )
 def test_media(account: Account, path: str, kind: str, begin: bytes) -> None:
-    """Whatever can be asked of the stream and image hosts is there for any playback id, with its own media type."""
+    """Every resource of the stream and image hosts exists for any playback id, with its media type."""
     response = account.send("GET", f"/{path}", authorization="")
 
     assert response.status == 200
@@ -126,7 +126,7 @@ def test_media(account: Account, path: str, kind: str, begin: bytes) -> None:
 
 @pytest.mark.anyio
 async def test_client() -> None:
-    """Our own client reads every kind of page to its end, and waits for nothing."""
+    """The SDK's client reads lists of every kind to the end, and its waits return at once."""
     transport = EmulatorTransport(Emulator(EmulatorSettings(limits=None, stub=True)))
     limits = LimitSettings(enabled=False)
     async with Mux(token_id="test-token", token_secret="test-secret", transport=transport, limits=limits) as mux:

@@ -1,4 +1,4 @@
-"""Direct uploads: the API half, and the storage half with its resumable protocol."""
+"""Direct uploads: the API, and the storage with its resumable protocol."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_object() -> None:
 
 
 def test_origin() -> None:
-    """Upload URLs begin with where the client came, or with the origin that was set."""
+    """Upload URLs have the origin of the request, or the configured one."""
     emulator = Emulator(EmulatorSettings(limits=None, public_origin="https://mux.example"), clock=Clock())
     account = Account()
     account.emulator = emulator
@@ -56,7 +56,7 @@ def test_timeout_range(timeout: Any) -> None:
 
 
 def test_single_shot() -> None:
-    """One PUT of everything creates the asset at the last byte, with the upload's settings; the URL goes."""
+    """A single PUT creates the asset with the upload's settings; then the upload has no URL."""
     account = Account()
     upload = account.create_upload(
         new_asset_settings={"playback_policies": ["public"], "passthrough": "p", "meta": {"title": "t"}}
@@ -78,7 +78,7 @@ def test_single_shot() -> None:
 
 
 def test_chunks() -> None:
-    """Chunks are answered 308 with what is stored, the last one 200; no asset exists before."""
+    """The response to a chunk is a 308 with the stored range, to the last one a 200; only then the asset exists."""
     account = Account()
     upload = account.create_upload()
     answers: list[Response] = []
@@ -96,7 +96,7 @@ def test_chunks() -> None:
 
 @pytest.mark.parametrize("query", [f"bytes */{TOTAL}", "bytes */*"])
 def test_query(query: str) -> None:
-    """An offset query is answered without Range while nothing is stored, then with it, then 200."""
+    """The response to an offset query has no Range while nothing is stored, then has it, then is a 200."""
     account = Account()
     upload = account.create_upload()
 
@@ -113,7 +113,7 @@ def test_query(query: str) -> None:
 
 
 def test_unknown_total() -> None:
-    """The size may come last: chunks of ``/*``, then a query that names it."""
+    """The size may come last: chunks of ``/*``, then a query with the size."""
     account = Account()
     upload = account.create_upload()
 
@@ -125,7 +125,7 @@ def test_unknown_total() -> None:
 
 
 def test_odd_chunk() -> None:
-    """Of a chunk that is no multiple of 256 KiB and not the last, the rest is not kept, and Range says so."""
+    """A chunk that is not the last one is kept up to a multiple of 256 KiB, as Range says."""
     account = Account()
     upload = account.create_upload()
 
@@ -135,7 +135,7 @@ def test_odd_chunk() -> None:
 
 
 def test_sent_again() -> None:
-    """Bytes below what is stored are ignored, even when they differ."""
+    """Bytes that are stored already are ignored, even if they differ."""
     account = Account()
     upload = account.create_upload()
     account.put(upload["url"], DATA[: 2 * GRANULE], f"bytes 0-{2 * GRANULE - 1}/{TOTAL}")
@@ -147,7 +147,7 @@ def test_sent_again() -> None:
 
 
 def test_gap() -> None:
-    """Bytes that leave a gap are refused as the real service does, with a 503."""
+    """A chunk after a gap is refused with a 503, as Mux does."""
     account = Account()
     upload = account.create_upload()
 
@@ -170,7 +170,7 @@ def test_gap() -> None:
     ],
 )
 def test_senseless_range(content_range: str) -> None:
-    """A Content-Range that contradicts itself or the body is a 400, and nothing is stored."""
+    """An inconsistent Content-Range is a 400, and nothing is stored."""
     account = Account()
     upload = account.create_upload()
 
@@ -181,7 +181,7 @@ def test_senseless_range(content_range: str) -> None:
 
 
 def test_changed_total() -> None:
-    """A file that changes its size on the way is refused."""
+    """A chunk with another total size is refused."""
     account = Account()
     upload = account.create_upload()
     account.put(upload["url"], DATA[:GRANULE], f"bytes 0-{GRANULE - 1}/{TOTAL}")
@@ -190,7 +190,7 @@ def test_changed_total() -> None:
 
 
 def test_short_body() -> None:
-    """A body shorter than its range announced is refused, and only whole 256 KiB of it are kept."""
+    """A body that is shorter than its range is refused, and kept up to a multiple of 256 KiB."""
     account = Account()
     upload = account.create_upload()
     headers = {"Content-Range": f"bytes 0-{TOTAL - 1}/{TOTAL}", "Transfer-Encoding": "chunked"}
@@ -202,7 +202,7 @@ def test_short_body() -> None:
 
 
 def test_cut_chunk() -> None:
-    """Of a chunk whose connection broke, only whole 256 KiB are kept, and the file can be finished from there."""
+    """After a broken connection a chunk is kept up to a multiple of 256 KiB, and the upload can be continued."""
     account = Account()
     upload = account.create_upload()
     headers = {"Content-Range": f"bytes 0-{TOTAL - 1}/{TOTAL}", "Content-Length": str(TOTAL)}
@@ -222,7 +222,7 @@ def test_cut_chunk() -> None:
 
 
 def test_taken_over() -> None:
-    """A newer request takes the session over; what the older one still brings is dropped, and it is told 503."""
+    """A newer request takes the session over; further bytes of the older one are dropped, and it gets a 503."""
     account = Account()
     upload = account.create_upload()
     headers = {"Content-Range": f"bytes 0-{TOTAL - 1}/{TOTAL}", "Content-Length": str(TOTAL)}
@@ -240,7 +240,7 @@ def test_taken_over() -> None:
 
 
 def test_completed_again() -> None:
-    """A finished session answers 200 to whatever comes, and there is one asset."""
+    """A finished session responds with 200 to any request, and there is one asset."""
     account = Account()
     upload = account.create_upload()
 
@@ -251,7 +251,7 @@ def test_completed_again() -> None:
 
 
 def test_empty_file() -> None:
-    """A file of no bytes makes an errored asset, and the upload is errored with it."""
+    """An empty file makes the asset and the upload errored."""
     account = Account()
     upload = account.create_upload()
 
@@ -264,7 +264,7 @@ def test_empty_file() -> None:
 
 
 def test_timed_out() -> None:
-    """After its timeout an upload is timed out, its URL gone, and bytes on their way create nothing."""
+    """After its timeout an upload is timed out and has no URL, and bytes that arrive later create no asset."""
     account = Account()
     upload = account.create_upload(timeout=60)
     exchange = account.emulator.begin(Request("PUT", target_of(upload["url"]), {"Content-Length": str(TOTAL)}))
@@ -292,7 +292,7 @@ def test_in_time() -> None:
 
 
 def test_cancelled() -> None:
-    """Cancelling takes the URL away; it cannot be done twice, nor to an upload that is done."""
+    """A cancelled upload has no URL; it cannot be cancelled twice, nor after it is done."""
     account = Account()
     upload = account.create_upload()
     path = f"/video/v1/uploads/{upload['id']}/cancel"
@@ -305,7 +305,7 @@ def test_cancelled() -> None:
 
 
 def test_deleted_session() -> None:
-    """DELETE ends the session with a 499, and it is gone."""
+    """DELETE ends the session with a 499; it does not exist any more."""
     account = Account()
     upload = account.create_upload()
 
@@ -317,7 +317,7 @@ def test_deleted_session() -> None:
     "change", [("Signature=", "Signature=0"), ("Expires=1", "Expires=2"), ("?", "?x="), ("/_upload/", "/_upload/A")]
 )
 def test_forged_url(change: tuple[str, str]) -> None:
-    """A URL that was changed opens nothing."""
+    """A modified URL is refused."""
     account = Account()
     upload = account.create_upload()
 
@@ -326,7 +326,7 @@ def test_forged_url(change: tuple[str, str]) -> None:
 
 
 def test_cors() -> None:
-    """A browser from the upload's origin is let in and may read Range; one from elsewhere is not."""
+    """CORS allows pages of the upload's origin, which may read Range, and no others."""
     account = Account()
     upload = account.create_upload(cors_origin="https://site.example")
     preflight = {
@@ -357,7 +357,7 @@ def test_listed() -> None:
 
 
 def test_stored_files(tmp_path: Path) -> None:
-    """With a folder the bytes are kept there, cut back after a break, and removed with a cancelled upload."""
+    """With a folder, the bytes are files there, truncated after a broken connection, and deleted with a cancelled upload."""
     account = Account(store=tmp_path / "store")
     upload, dropped = account.create_upload(), account.create_upload()
     exchange = account.emulator.begin(

@@ -1,4 +1,4 @@
-"""Webhook endpoints, and deliveries to them: signed, tried again, repeated, lost, late; planned by the core, on a clock moved by hand."""
+"""Webhook endpoints, and deliveries: signatures, retries, duplicates, lost and late ones, on a clock that tests set."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_vectors(secret: str, at: int, body: bytes, digest: str) -> None:
 
 
 def test_endpoints() -> None:
-    """Endpoints are created with a secret that is shown once, listed newest first with their number, changed and deleted."""
+    """Endpoints are created with a secret that only this response has, listed newest first with a total, changed and deleted."""
     account = ValidatingAccount()
     first = account.data("POST", PATH, {"address": HOOK})
     second = account.data("POST", PATH, {"address": OTHER})
@@ -127,7 +127,7 @@ def test_environments() -> None:
 
 
 def test_retries() -> None:
-    """What is not answered 2xx is tried again after pauses that double, with a fresh signature and the same event, for a day."""
+    """A delivery without a 2xx is retried with doubling delays for a day, with the same event and a new signature."""
     account = account_with_webhook()
     account.create_upload(cors_origin="*")
     at: list[float] = []
@@ -155,7 +155,7 @@ def test_retries() -> None:
 
 
 def test_retry_succeeds() -> None:
-    """A 2xx ends it, whichever it is; redirects count as failures."""
+    """Any 2xx ends a delivery; a redirect is a failure."""
     account = account_with_webhook()
     account.create_upload(cors_origin="*")
 
@@ -168,7 +168,7 @@ def test_retry_succeeds() -> None:
 
 
 def test_lost_carrier() -> None:
-    """An attempt that nobody reports on counts as unanswered, and a report that comes too late changes nothing."""
+    """An attempt without a report counts as failed, and a late report changes nothing."""
     account = account_with_webhook()
     account.create_upload(cors_origin="*")
     (taken,) = account.emulator.take_webhooks()
@@ -185,7 +185,7 @@ def test_lost_carrier() -> None:
 
 
 def test_one_at_a_time() -> None:
-    """A carrier that asks for it gets one attempt per endpoint, and none for those that are busy."""
+    """A sender can take one attempt per endpoint, and none for endpoints that are busy."""
     account = account_with_webhook()
     account.data("POST", PATH, {"address": OTHER})
     for _ in range(2):
@@ -200,7 +200,7 @@ def test_one_at_a_time() -> None:
 
 
 def test_disabled_and_deleted() -> None:
-    """A disabled endpoint gets nothing, and what was on its way to one that is gone is dropped."""
+    """A disabled endpoint gets no deliveries, and those to a deleted endpoint are dropped."""
     account = ValidatingAccount()
     first = account.data("POST", PATH, {"address": HOOK})
     account.create_upload(cors_origin="*")
@@ -217,7 +217,7 @@ def test_disabled_and_deleted() -> None:
 
 
 def test_time_scale() -> None:
-    """Retries run on the time scale, too."""
+    """The time scale applies to retries, too."""
     account = account_with_webhook(time_scale=60.0)
     account.create_upload(cors_origin="*")
     deliver(account, status=503)
@@ -228,7 +228,7 @@ def test_time_scale() -> None:
 
 
 def test_lost() -> None:
-    """A fault loses the deliveries it is about, and no others; they stay in the log."""
+    """A fault loses the deliveries that it matches, and no others; they stay in the log."""
     account = account_with_webhook()
     account.emulator.webhook_faults.add(WebhookFault(type=r"video\.asset\.ready", nth=1, lose=True))
 
@@ -241,7 +241,7 @@ def test_lost() -> None:
 
 
 def test_repeated() -> None:
-    """A fault delivers the same event twice, though the first was answered 2xx."""
+    """A fault delivers the same event twice, although the first delivery succeeded."""
     account = account_with_webhook()
     account.emulator.webhook_faults.add(WebhookFault(copies=2))
 
@@ -254,7 +254,7 @@ def test_repeated() -> None:
 
 
 def test_out_of_order() -> None:
-    """A late delivery is passed by later ones."""
+    """A delayed delivery arrives after later ones."""
     account = account_with_webhook()
     account.emulator.webhook_faults.add(WebhookFault(type=r".*\.created", delay=30.0))
     account.create_asset()
@@ -277,7 +277,7 @@ def _statuses(seed: int, chance: float) -> list[str]:
 
 
 def test_chance() -> None:
-    """Chance hits about as often as asked, and the same deliveries for the same seed."""
+    """The chance of a fault is kept on average, and the same seed selects the same deliveries."""
     found = _statuses(1, 0.25)
 
     assert 25 <= Counter(found)["lost"] <= 75
@@ -286,7 +286,7 @@ def test_chance() -> None:
 
 
 def test_jitter() -> None:
-    """Jitter spreads deliveries over its time, so that they change places; all arrive."""
+    """Jitter delays deliveries at random, so that their order changes; all arrive."""
     account = account_with_webhook()
     account.emulator.webhook_faults.add(WebhookFault(jitter=10.0))
     wanted = [account.create_upload(cors_origin="*")["id"] for _ in range(20)]
@@ -300,7 +300,7 @@ def test_jitter() -> None:
 
 
 def test_control() -> None:
-    """The log of deliveries and events can be read, and faults set up and cleared, by any client."""
+    """Control calls return the log of deliveries and events, and add and clear faults of deliveries."""
     account = account_with_webhook()
     faults = "/_emulator/webhooks/faults"
     assert account.send("POST", faults, [{"type": "video\\.upload\\.created", "copies": 2}]).status == 204
@@ -320,7 +320,7 @@ def test_control() -> None:
 
 
 def test_request_faults_by_control() -> None:
-    """Faults of requests can be set up by any client, too."""
+    """Control calls add and clear faults of requests, too."""
     account = ValidatingAccount()
     path = "/_emulator/faults"
 
@@ -335,7 +335,7 @@ def test_request_faults_by_control() -> None:
 
 
 def test_log_is_bounded() -> None:
-    """Deliveries that ended are forgotten, oldest first; those that did not are kept."""
+    """Finished deliveries are dropped from the log, oldest first; others are kept."""
     account = account_with_webhook(max_events=2)
     account.create_upload(cors_origin="*")
     for _ in range(5):
@@ -349,7 +349,7 @@ def test_log_is_bounded() -> None:
 
 
 def test_secrets_do_not_show() -> None:
-    """Neither an endpoint's secret nor a signature is in the text of the values that hold them."""
+    """The representation of a value contains neither an endpoint's secret nor a signature."""
     account = account_with_webhook()
     account.create_upload(cors_origin="*")
     (request,) = deliver(account)
@@ -360,7 +360,7 @@ def test_secrets_do_not_show() -> None:
 
 
 def test_settings() -> None:
-    """Mistakes in the settings are refused when they are made."""
+    """Invalid settings are refused when they are created."""
     for wrong in (
         lambda: WebhookSettings("app.example/hooks"),
         lambda: WebhookRetries(first=0.0),
