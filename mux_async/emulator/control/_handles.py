@@ -56,14 +56,16 @@ def asked(perform: Perform, handler: Callable[[State], None]) -> None:
         raise ValueError("; ".join(error.messages)) from error
 
 
-class LiveHandle:
+class _Handle:
+    def __init__(self, perform: Perform) -> None:
+        self._perform = perform
+
+
+class LiveHandle(_Handle):
     """Encoders: what OBS or ffmpeg would do to a live stream. Streams are named by id or by stream key.
 
     Every method raises `ValueError` when there is no such stream, or it is in no state for that.
     """
-
-    def __init__(self, perform: Perform) -> None:
-        self._perform = perform
 
     def connect(self, stream: str, *, protocol: Protocol = "rtmp", silent: bool = False) -> None:
         """Connect an encoder; within the reconnect window it goes on with the same asset.
@@ -90,11 +92,8 @@ class LiveHandle:
         asked(self._perform, lambda state: _encoders.update_target(state, *find_stream(state, stream), target_id, changes))
 
 
-class AssetHandle:
+class AssetHandle(_Handle):
     """Events about assets that no request causes. Every method raises `ValueError` when there is no such asset."""
-
-    def __init__(self, perform: Perform) -> None:
-        self._perform = perform
 
     def warn(self, asset_id: str, *, type: str = "custom_slate_unavailable", message: str = "Something is odd") -> None:
         """Send ``video.asset.warning``: something is wrong that does not keep the asset from being played."""
@@ -113,11 +112,8 @@ class AssetHandle:
         asked(self._perform, lambda state: _usage.announce_traffic(state, environment_named(state, environment), threshold))
 
 
-class SpaceHandle:
+class SpaceHandle(_Handle):
     """Participants of spaces (legacy). Raises `ValueError` when there is no such space, or no such participant in it."""
-
-    def __init__(self, perform: Perform) -> None:
-        self._perform = perform
 
     def join(self, space_id: str, participant: str) -> None:
         """Let a participant join; the first makes the space active."""

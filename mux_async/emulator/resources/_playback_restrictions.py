@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 from urllib.parse import urlsplit
 
 from mux_async.emulator.http._messages import ApiError, Request, Response, created, data, invalid
@@ -53,16 +55,9 @@ def _create(call: ApiCall) -> Response:
     return created(present(restriction))
 
 
-def _update_referrer(call: ApiCall) -> Response:
+def _update(member: str, schema: str, read: Callable[[Json], Json], call: ApiCall) -> Response:
     restriction = _restriction(call)
-    restriction.referrer = _referrer(call.json("UpdateReferrerDomainRestrictionRequest"))
-    restriction.updated_at = call.state.now
-    return data(present(restriction))
-
-
-def _update_user_agent(call: ApiCall) -> Response:
-    restriction = _restriction(call)
-    restriction.user_agent = _user_agent(call.json("UpdateUserAgentRestrictionRequest"))
+    setattr(restriction, member, read(call.json(schema)))
     restriction.updated_at = call.state.now
     return data(present(restriction))
 
@@ -99,11 +94,12 @@ def _matches(host: str, domain: str) -> bool:
     return host == domain
 
 
+_REFERRER, _USER_AGENT = "UpdateReferrerDomainRestrictionRequest", "UpdateUserAgentRestrictionRequest"
 ROUTES = (
     Route("POST", _PATH, _create),
     list_route(_PATH, _restrictions),
     retrieve_route(_PATH, _ID, _restrictions),
     delete_route(_PATH, _ID, _restrictions),
-    Route("PUT", f"{_PATH}/{{{_ID}}}/referrer", _update_referrer),
-    Route("PUT", f"{_PATH}/{{{_ID}}}/user_agent", _update_user_agent),
+    Route("PUT", f"{_PATH}/{{{_ID}}}/referrer", partial(_update, "referrer", _REFERRER, _referrer)),
+    Route("PUT", f"{_PATH}/{{{_ID}}}/user_agent", partial(_update, "user_agent", _USER_AGENT, _user_agent)),
 )

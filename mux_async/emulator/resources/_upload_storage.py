@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hmac
-
 from mux_async.emulator.http._messages import Request, Response, text
-from mux_async.emulator.resources._uploads import complete, signature
+from mux_async.emulator.resources._uploads import PURPOSE, complete
 from mux_async.emulator.state._state import Environment, State, Upload
 from mux_async.emulator.state._upload_sessions import SessionError, SessionWriter
 
@@ -52,8 +50,8 @@ class StorageSink:
     def _check_signature(self, upload: Upload) -> None:
         query = self._request.query
         expires = int(upload.created_at + upload.timeout)
-        wanted = signature(self._state, upload.id, expires).encode()
-        if query.get("Expires") != str(expires) or not hmac.compare_digest(query.get("Signature", "").encode(), wanted):
+        is_signed = self._state.id_generator.is_signature(query.get("Signature", ""), PURPOSE, f"{upload.id}.{expires}")
+        if query.get("Expires") != str(expires) or not is_signed:
             raise SessionError(403, "The signature of the upload URL does not fit")
 
     def feed(self, data: bytes) -> None:

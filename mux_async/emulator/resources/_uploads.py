@@ -15,19 +15,17 @@ from mux_async.emulator.webhooks._events import asset_event, upload_event
 
 UPLOAD_PREFIX = "_upload"
 """First part of the path of upload URLs."""
+PURPOSE = "upload url"
+"""Of the key that signs upload URLs."""
 DEFAULT_TIMEOUT = 3600
-
-
-def signature(state: State, upload_id: str, expires: int) -> str:
-    """Sign an upload URL."""
-    return state.id_generator.signature("upload url", f"{upload_id}.{expires}")
 
 
 def upload_url(state: State, upload: Upload) -> str:
     """The URL the bytes are PUT to: signed, and an open session at once."""
     expires = int(upload.created_at + upload.timeout)
-    session = signature(state, upload.id, 0)[:40]
-    query = urlencode({"Expires": expires, "Signature": signature(state, upload.id, expires), "upload_id": session})
+    sign = state.id_generator.signature
+    signature, session = sign(PURPOSE, f"{upload.id}.{expires}"), sign(PURPOSE, f"{upload.id}.0")[:40]
+    query = urlencode({"Expires": expires, "Signature": signature, "upload_id": session})
     return f"{upload.origin}/{UPLOAD_PREFIX}/{upload.id}?{query}"
 
 

@@ -37,11 +37,7 @@ def job_json(environment: Environment, job: Job) -> Json:
     asset = environment.assets.get(job.asset_id)
     return without_none(
         {
-            "id": job.id,
-            "workflow": job.workflow,
-            "status": job.status,
-            "created_at": int(job.created_at),
-            "updated_at": int(job.updated_at),
+            **_head(job),
             "parameters": job.parameters,
             "units_consumed": job.units_consumed,
             "passthrough": job.passthrough,
@@ -58,15 +54,13 @@ def _slim(asset: Asset) -> Json:
     return without_none({"id": asset.id, "meta": asset.meta, "passthrough": asset.passthrough, "_links": links})
 
 
+def _head(job: Job) -> Json:
+    times = {"created_at": int(job.created_at), "updated_at": int(job.updated_at)}
+    return {"id": job.id, "workflow": job.workflow, "status": job.status, **times}
+
+
 def _summary(job: Job) -> Json:
-    return {
-        "id": job.id,
-        "workflow": job.workflow,
-        "status": job.status,
-        "created_at": int(job.created_at),
-        "updated_at": int(job.updated_at),
-        "_links": {"self": {"href": f"/robots/v{job.version}/jobs/{job.workflow}/{job.id}"}},
-    }
+    return {**_head(job), "_links": {"self": {"href": f"/robots/v{job.version}/jobs/{job.workflow}/{job.id}"}}}
 
 
 def workflows_of(version: int) -> tuple[str, ...]:

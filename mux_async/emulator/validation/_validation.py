@@ -110,18 +110,18 @@ class Validator:
         return schema
 
     def _check(self, value: object, schema: JsonSchema, name: str, found: list[str]) -> None:
-        schema = self._resolved(schema)
+        while "$ref" in schema:
+            schema = self.schemas[schema["$ref"]]
         if "oneOf" in schema:
             self._check_one_of(value, schema["discriminator"], name, found)
         elif "enum" in schema:
             if value not in schema["enum"] or isinstance(value, bool):
                 found.append(f"{name or 'the body'} must be one of {', '.join(map(str, schema['enum']))}")
         elif "type" in schema:
-            types = (schema["type"],) if isinstance(schema["type"], str) else schema["type"]
-            kind = _type_of(value)
-            if kind not in types and not (kind == "integer" and "number" in types):
+            kind = _TYPES.get(type(value)) or _type_of_float(cast("float", value))
+            if kind != schema["type"] and not _allows(schema["type"], kind):
                 if not (self.lenient and schema.get("x-bare") and self.fits(value, schema["items"])):
-                    found.append(f"{name or 'the body'} must be {' or '.join(_WITH_ARTICLE.get(each, each) for each in types)}")
+                    found.append(f"{name or 'the body'} must be {_described(schema['type'])}")
             elif kind == "object":
                 self._check_object(cast("dict[str, object]", value), schema, name, found)
             elif kind == "array":
@@ -147,7 +147,8 @@ class Validator:
 
     def _check_object(self, value: dict[str, object], schema: JsonSchema, name: str, found: list[str]) -> None:
         prefix = f"{name}." if name else ""
-        found.extend(f"{prefix}{key} is required" for key in schema.get("required", ()) if key not in value)
+        if "required" in schema:
+            found.extend(f"{prefix}{key} is required" for key in schema["required"] if key not in value)
         properties: Mapping[str, JsonSchema] = schema.get("properties", {})
         for key, member in properties.items():
             if key in value:
@@ -163,11 +164,18 @@ class Validator:
                     _warn_if_misspelt(key, properties, prefix)
 
 
-def _type_of(value: object) -> str:
+def _type_of_float(value: float) -> str:
     """Return the JSON type. A float without a fraction is an integer; one that is not finite has no type."""
-    if isinstance(value, float):
-        return "integer" if value.is_integer() else "number" if math.isfinite(value) else ""
-    return _TYPES[type(value)]
+    return "integer" if value.is_integer() else "number" if math.isfinite(value) else ""
+
+
+def _allows(types: str | Sequence[str], kind: str) -> bool:
+    allowed = (types,) if isinstance(types, str) else types
+    return kind in allowed or (kind == "integer" and "number" in allowed)
+
+
+def _described(types: str | Sequence[str]) -> str:
+    return " or ".join(_WITH_ARTICLE.get(each, each) for each in ((types,) if isinstance(types, str) else types))
 
 
 def _check_string(value: str, schema: JsonSchema, name: str, found: list[str]) -> None:
@@ -261,12 +269,13 @@ def read_json(body: bytes) -> dict[str, Any]:
 
 def normalized(value: object) -> object:
     """Return decoded JSON without null members, and with integers (up to 2**53) for numbers without a fraction."""
-    if isinstance(value, float) and value.is_integer():
-        return int(min(max(value, -_EXACT), _EXACT))
-    if isinstance(value, list):
-        return [normalized(element) for element in cast("list[object]", value)]
-    if isinstance(value, dict):
+    kind = type(value)
+    if kind is dict:
         return {key: normalized(member) for key, member in cast("dict[str, object]", value).items() if member is not None}
+    if kind is list:
+        return [normalized(element) for element in cast("list[object]", value)]
+    if kind is float and cast("float", value).is_integer():
+        return int(min(max(cast("float", value), -_EXACT), _EXACT))
     return value
 
 
