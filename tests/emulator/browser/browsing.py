@@ -1,4 +1,4 @@
-"""What the tests in a browser share: Chromium, what it said, and what is kept of a test that failed.
+"""What the browser tests share: Chromium, its log, and the evidence of a failed test.
 
 The browser is the machine's own (``chromium`` of Debian, or the one that ``MUX_ASYNC_CHROMIUM`` names), driven by Playwright. Where it
 or the driver is absent the tests skip, and fail where the environment variable ``CI`` is set.
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 EVIDENCE = ROOT / ".browser-evidence"
 """Where the screenshot and the log of a failed test are kept."""
 PATIENCE = 20.0
-"""Seconds that a test waits for anything: far more than it takes, on a machine that has other things to do."""
+"""Seconds that a test waits for anything; far more than needed, for busy machines."""
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 @contextmanager
 def chromium() -> Generator[Browser, None, None]:
-    """Run a browser without a window."""
+    """Run a headless browser."""
     path = os.environ.get("MUX_ASYNC_CHROMIUM") or next((found for found in map(which, _NAMES) if found), None)
     if path is None:
         missing("Chromium is not installed: apt-get install chromium, or set MUX_ASYNC_CHROMIUM")
@@ -55,7 +55,7 @@ def chromium() -> Generator[Browser, None, None]:
 
 @attrs.define(eq=False, slots=False)  # Playwright puts something of its own on whoever listens
 class Visit:
-    """A page in a profile of its own, and what it said.
+    """A page in a profile of its own, and its log.
 
     Attributes:
         page: Of Playwright.
@@ -96,7 +96,7 @@ class Visit:
             self.page.wait_for_timeout(20)
 
     def keep_evidence(self, name: str, folder: Path = EVIDENCE) -> None:
-        """Write down what the page looks like and what it said, as *name*``.png`` and *name*``.log``."""
+        """Write a screenshot and the log of the page, as *name*``.png`` and *name*``.log``."""
         folder.mkdir(exist_ok=True)
         (folder / f"{name}.log").write_text("\n".join(["at " + self.page.url.partition("?")[0], *self.said]) + "\n")
         self.page.screenshot(path=folder / f"{name}.png", timeout=10_000)
@@ -104,12 +104,12 @@ class Visit:
 
 @attrs.frozen
 class Account:
-    """The emulator behind *origin*, as a client of its API has it."""
+    """A client of the emulator at *origin*."""
 
     origin: str
 
     def send(self, method: str, path: str, body: object = None) -> Json:
-        """Send a request and return what its answer holds; ``{}`` for nothing."""
+        """Send a request and return the body of the response; ``{}`` if it is empty."""
         content = None if body is None else json.dumps(body).encode()
         headers = {"Authorization": basic(), "Content-Type": "application/json"}
         request = Request(self.origin + path, data=content, headers=headers, method=method)
@@ -127,12 +127,12 @@ class Account:
         return next(entry for entry in stored if entry["id"] == upload_id)
 
     def cut_pieces(self, *numbers: int, after_bytes: int) -> None:
-        """Break the connections of some of the next pieces of uploads in their middle, counted from 1."""
+        """Break the connections of some of the next chunks of uploads in their middle, counted from 1."""
         fault = {"method": "PUT", "path": "/_upload/.*", "nth": numbers, "cut": "before", "after_bytes": after_bytes}
         self.send("POST", "/_emulator/faults", fault)
 
     def finished_asset(self, asset_id: str) -> Json:
-        """Wait until an asset is no longer being prepared."""
+        """Wait until an asset is no longer preparing."""
         until = time.monotonic() + PATIENCE
         while (asset := self.data("GET", f"/video/v1/assets/{asset_id}"))["status"] == "preparing":
             assert time.monotonic() < until, asset
@@ -142,11 +142,11 @@ class Account:
 
     @property
     def statuses(self) -> list[int | None]:
-        """Of the requests with pieces of uploads, in order; ``None`` for one whose connection broke."""
+        """The statuses of requests with chunks of uploads, in order; ``None`` for a broken connection."""
         arrivals: list[Json] = self.send("GET", "/_emulator/arrivals")["arrivals"]
         return [one["status"] for one in arrivals if one["method"] == "PUT" and one["path"].startswith("/_upload/")]
 
 
 def evidence_name(node_id: str) -> str:
-    """Return the name of a test as a file can have it."""
+    """Return the name of a test as a file name."""
     return "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in Path(node_id).name)

@@ -1,4 +1,4 @@
-"""One browser per module, one profile per test, and what is kept when a test fails."""
+"""One browser per module, one profile per test, and evidence when a test fails."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def browser() -> Generator[Browser, None, None]:
 
 @pytest.fixture
 def open_page(browser: Browser, request: pytest.FixtureRequest) -> Generator[Callable[[str], Visit], None, None]:
-    """Open an address in a profile that nothing was done in before."""
+    """Open an address in a new profile."""
     context = browser.new_context(locale="en-GB", timezone_id="UTC")
     opened: list[Visit] = []
 

@@ -1,4 +1,4 @@
-"""Somebody's program on another origin: a page that uploads with ``@mux/upchunk``, and an endpoint for webhooks."""
+"""A program on another origin: a page that uploads with ``@mux/upchunk``, and an endpoint for webhooks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PAGE = Path(__file__).with_name("elsewhere.html")
 
 @contextmanager
 def elsewhere(*, with_upchunk: bool = True) -> Generator[str, None, None]:
-    """Serve the page, and take whatever is POSTed; give the origin."""
+    """Serve the page, and accept every POST. Yields the origin."""
     files = {"/": (_PAGE.read_bytes(), "text/html; charset=utf-8")}
     if with_upchunk:
         script = node_modules() / "node_modules" / "@mux" / "upchunk" / "dist" / "upchunk.js"

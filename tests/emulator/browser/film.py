@@ -1,4 +1,4 @@
-"""A small real film: moving pictures and a tone, as H.264 and AAC in an MP4."""
+"""A small real film: a test pattern and a tone, as H.264 and AAC in an MP4."""
 
 # PyAV's packets and options are not typed to the end.
 # pyright: reportUnknownMemberType=false

@@ -1,4 +1,4 @@
-"""Real media in a real browser: what was uploaded is seen to play, from the playback URL and on the emulator's own page."""
+"""Real media in a real browser: an upload plays from its playback URL and on the emulator's page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OpenPage = Callable[[str], Visit]
 SECONDS = 3
 PIECE = 512 * 1024
 WITHOUT_HLS = "HTMLMediaElement.prototype.canPlayType = () => ''"
-"""Makes a browser one that has no HLS of its own, as far as a page can tell."""
+"""Hides the browser's own HLS support from the page."""
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def create_upload(account: Account, policy: str, cors_origin: str = "*") -> tupl
 
 
 def ready_asset(account: Account, upload_id: str) -> tuple[str, str]:
-    """Return the ids of the asset and of its playback id, when it can be played."""
+    """Return the asset's id and its playback id when it can be played."""
     asset_id = account.data("GET", f"/video/v1/uploads/{upload_id}")["asset_id"]
     asset = account.finished_asset(asset_id)
     assert asset["status"] == "ready", asset
@@ -77,7 +77,7 @@ def test_uploaded_and_played(account: Account, open_page: OpenPage) -> None:
 
 @pytest.mark.parametrize(("policy", "hls"), [("public", "native"), ("signed", "ours")])
 def test_played_on_the_page(account: Account, open_page: OpenPage, policy: str, hls: str) -> None:
-    """The page shows a picture of it, and plays it with the browser's own HLS or, where there is none, with its own; signed or not."""
+    """The page shows an image of an asset, signed or not, and plays it with the browser's HLS or, without that, with its own."""
     upload_id, url = create_upload(account, policy)
     build_opener(ProxyHandler({})).open(Request(url, data=film(SECONDS), method="PUT"), timeout=PATIENCE).close()
     asset, _ = ready_asset(account, upload_id)

@@ -1,4 +1,4 @@
-"""The page at ``/`` in a real browser: what happens shows without a reload, and nothing that clients sent does anything."""
+"""The page at ``/`` in a real browser: changes are shown without a reload, and data of clients are never executed."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def card(asset_id: str) -> str:
 
 @pytest.mark.parametrize("policy", ["public", "signed"])
 def test_assets(account: Account, visit: Visit, policy: str) -> None:
-    """A new asset appears, is ready when it is, and has its thumbnail then, for a signed playback id too."""
+    """A new asset appears, becomes ready, and then has its thumbnail, also with a signed playback id."""
     asset_id = create_asset(account, playback_policies=[policy], meta={"title": "Holidays"})
     visit.page.wait_for_selector(f"{card(asset_id)} >> text=Holidays")
     visit.page.wait_for_selector(f"{card(asset_id)} .tag.good >> text=ready")
@@ -64,7 +64,7 @@ def test_assets(account: Account, visit: Visit, policy: str) -> None:
 
 
 def test_errored(account: Account, visit: Visit) -> None:
-    """An asset that came to nothing says why."""
+    """An errored asset shows the reason."""
     asset_id = create_asset(account, inputs=[{"url": "https://nowhere.invalid/film.mp4"}])
     visit.page.wait_for_selector(f"{card(asset_id)} >> text=The input URL could not be downloaded")
 
@@ -73,7 +73,7 @@ def test_errored(account: Account, visit: Visit) -> None:
 
 
 def test_nothing_to_play(account: Account, visit: Visit) -> None:
-    """A synthetic asset opens no broken player: it says that there is nothing to play, and what to start for that."""
+    """An asset with generated media shows no player, but how to start the emulator with real media."""
     asset_id = create_asset(account)
     visit.page.click(f"{card(asset_id)} button.frame")
     visit.page.wait_for_selector("#nothing >> text=Nothing to play")
@@ -87,7 +87,7 @@ def test_nothing_to_play(account: Account, visit: Visit) -> None:
 
 @pytest.mark.parametrize("way", ["choose", "drop"])
 def test_sending_a_file(account: Account, visit: Visit, way: str) -> None:
-    """A file that is chosen or dropped arrives whole, although connections break in the middle of it."""
+    """A chosen or dropped file is uploaded completely, although connections break."""
     content = bytes(range(256)) * 10_000
     account.cut_pieces(2, 3, after_bytes=300_000)
     if way == "choose":
@@ -113,14 +113,14 @@ def test_sending_a_file(account: Account, visit: Visit, way: str) -> None:
 
 
 def test_refused_file(account: Account, visit: Visit) -> None:
-    """When an upload is refused the page says which file, and why."""
+    """If an upload is refused, the page shows the file and the reason."""
     account.send("POST", "/_emulator/faults", {"method": "PUT", "path": "/_upload/.*", "status": 403})
     visit.page.set_input_files("#file", {"name": "<b>film.mp4", "mimeType": "video/mp4", "buffer": b"a film"})
     visit.page.wait_for_selector("#sending >> text=<b>film.mp4 was not uploaded: answered 403")
 
 
 def test_live_streams(account: Account, visit: Visit) -> None:
-    """A live stream goes active and idle again as its encoder comes and goes, which the page can make it do."""
+    """A live stream becomes active and idle as its encoder connects and disconnects, which the page can control."""
     made = account.data("POST", "/video/v1/live-streams", {"playback_policies": ["public"], "reconnect_window": 0})
     visit.page.wait_for_selector(f"{card(made['id'])} .tag >> text=idle")
     visit.page.click("text=connect encoder")
@@ -133,7 +133,7 @@ def test_live_streams(account: Account, visit: Visit) -> None:
 
 
 def test_webhooks_and_requests(account: Account, visit: Visit) -> None:
-    """Events, their deliveries with what the endpoint answered, and requests are listed as they happen."""
+    """Events, deliveries with the endpoint's responses, and requests are listed as they happen."""
     create_asset(account)
     for kind in ("video.asset.created", "video.asset.ready"):
         row = visit.page.locator("#webhooks tbody tr", has_text=kind).filter(has_text="delivered")
@@ -149,7 +149,7 @@ def test_webhooks_and_requests(account: Account, visit: Visit) -> None:
 
 
 def test_buckets(account: Account, visit: Visit) -> None:
-    """Four buckets are shown; one goes down as it is used, and comes up again by itself."""
+    """Four buckets are shown; one decreases as it is used, and fills up again."""
     level = "document.querySelector('[data-bucket=post] meter').value"
     visit.until(f"{level} === 5")
     for _ in range(4):
@@ -162,7 +162,7 @@ def test_buckets(account: Account, visit: Visit) -> None:
 
 
 def test_hostile_words(account: Account, visit: Visit) -> None:
-    """Whatever clients send as names, ids and paths is shown as the text that it is."""
+    """Names, ids and paths of clients are shown as text, never as markup."""
     titled = create_asset(account, meta={"title": HOSTILE})
     passed = create_asset(account, passthrough=HOSTILE)
     account.data("POST", "/system/v1/webhooks", {"address": "http://127.0.0.1:9/<img/src=x/onerror=window.hit=1>"})
@@ -180,7 +180,7 @@ def test_hostile_words(account: Account, visit: Visit) -> None:
 
 
 def test_policy(visit: Visit) -> None:
-    """Even markup that got into the page would do nothing: its policy lets no script run but its own."""
+    """The page's policy prevents scripts in injected markup from running."""
     visit.page.evaluate("html => { document.querySelector('#events').innerHTML = html; }", HOSTILE)
     visit.until("document.querySelector('#events img').complete")
 
@@ -189,7 +189,7 @@ def test_policy(visit: Visit) -> None:
 
 
 def test_gone_and_back(visit: Visit) -> None:
-    """While the emulator does not answer the page says so, and goes on by itself when it is back."""
+    """While the emulator does not respond, the page says so, and continues when it is back."""
     visit.page.context.set_offline(True)
     visit.page.wait_for_selector("#trouble >> text=no answer")
     visit.page.context.set_offline(False)
@@ -197,7 +197,7 @@ def test_gone_and_back(visit: Visit) -> None:
 
 
 def test_telephone(account: Account, visit: Visit) -> None:
-    """At 390 pixels, with everything there is to show, nothing sticks out and every control can be reached."""
+    """At 390 pixels, with objects of every kind, nothing overflows and every control can be reached."""
     create_asset(account, meta={"title": "Holidays " * 20})
     account.data("POST", "/video/v1/uploads", {"new_asset_settings": {"meta": {"title": "a" * 80}}})
     account.data("POST", "/video/v1/live-streams", {"meta": {"title": "b" * 80}})
@@ -215,7 +215,7 @@ def test_telephone(account: Account, visit: Visit) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_narrow(account: Account, visit: Visit, scheme: str) -> None:
-    """It fits a telephone, light and dark: nothing sticks out, and text stands out from what is behind it."""
+    """On a telephone, light and dark, nothing overflows, and text has enough contrast."""
     create_asset(account, meta={"title": "Holidays " * 20})
     visit.page.wait_for_selector("#assets .tag.good")
     visit.page.set_viewport_size({"width": 340, "height": 700})
@@ -234,7 +234,7 @@ def test_narrow(account: Account, visit: Visit, scheme: str) -> None:
 
 
 def test_own_requests(account: Account, visit: Visit) -> None:
-    """The log of requests shows what programs do, and not the pictures that the page fetches to show them."""
+    """The log of requests shows those of programs, but not the images that the page itself fetches."""
     create_asset(account)
     visit.until("document.querySelector('#assets img')?.naturalWidth > 0")
     visit.page.locator("#requests tbody tr", has_text="POST /video/v1/assets").wait_for()
@@ -244,7 +244,7 @@ def test_own_requests(account: Account, visit: Visit) -> None:
 
 
 def test_titles(account: Account, visit: Visit) -> None:
-    """Live streams and uploads are shown with the titles that they were given."""
+    """Live streams and uploads are shown with their titles."""
     settings = {"meta": {"title": "Raw cut"}, "playback_policies": ["public"]}
     account.data("POST", "/video/v1/uploads", {"new_asset_settings": settings})
     stream = account.data("POST", "/video/v1/live-streams", {"meta": {"title": "Town hall"}, "playback_policies": ["public"]})
@@ -253,7 +253,7 @@ def test_titles(account: Account, visit: Visit) -> None:
 
 
 def test_json(account: Account, visit: Visit) -> None:
-    """Any object opens as the JSON that the API gives for it, without a request being counted; requests, events and deliveries too."""
+    """Any object can be opened as the JSON of the API, without counting a request; so can requests, events and deliveries."""
     asset_id = create_asset(account, meta={"title": HOSTILE})
     visit.page.wait_for_selector(f"{card(asset_id)} .tag.good")
     counted = len(account.send("GET", "/_emulator/arrivals")["arrivals"])
@@ -273,7 +273,7 @@ def test_json(account: Account, visit: Visit) -> None:
 
 
 def test_copying(account: Account, visit: Visit) -> None:
-    """A click on an id copies the whole of it."""
+    """A click on an id copies the whole id."""
     visit.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     asset_id = create_asset(account)
     visit.page.click(f"{card(asset_id)} button.id")
@@ -283,7 +283,7 @@ def test_copying(account: Account, visit: Visit) -> None:
 
 
 def test_filter(account: Account, visit: Visit) -> None:
-    """The filter keeps what has the text anywhere: also what is too old to be shown without it."""
+    """The filter finds the text in any value, also in objects that are too old to be shown without it."""
     old = create_asset(account, meta={"title": "An old one"})
     for number in range(35):
         account.send("POST", "/_emulator/uploads", {"title": f"film {number}"})
@@ -297,7 +297,7 @@ def test_filter(account: Account, visit: Visit) -> None:
 
 
 def test_connecting(account: Account, visit: Visit) -> None:
-    """The page says how to point a program at it: the variables, to be copied."""
+    """The page shows the variables that connect a program to the emulator, to be copied."""
     visit.page.click("text=Connect a program")
     shown = visit.page.inner_text("#variables")
 
@@ -307,7 +307,7 @@ def test_connecting(account: Account, visit: Visit) -> None:
 
 
 def test_evidence(visit: Visit, tmp_path: Path) -> None:
-    """Of a test that fails a picture of the page is kept, and all that it said."""
+    """A failed test leaves a screenshot and the log of the page."""
     visit.page.evaluate("console.log('something odd')")
     visit.until("true")
     visit.keep_evidence("test_something-0", tmp_path)

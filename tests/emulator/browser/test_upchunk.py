@@ -1,4 +1,4 @@
-"""Mux's own uploader for browsers, ``@mux/upchunk``, in a real one: from another origin, over connections that break."""
+"""Mux's uploader for browsers, ``@mux/upchunk``, in a real browser: from another origin, over connections that break."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.proof
 
 PIECE = 256 * 1024
 RETRIED = [0, 408, 502, 503, 504]
-"""What UpChunk is to try again: its own list, and 0, which is what it sees of a broken connection. Version 3.5.0 gives up on that."""
+"""Statuses that UpChunk retries: its own list, and 0 for a broken connection, on which version 3.5.0 gives up."""
 CONTENT = Random(4).randbytes(6 * PIECE + 12_345)
 OpenPage = Callable[[str], Visit]
 
@@ -83,7 +83,7 @@ def test_across_cuts(account: Account, site: str, open_page: OpenPage, cuts: tup
 
 
 def test_offline_for_a_moment(account: Account, site: str, open_page: OpenPage) -> None:
-    """A browser that loses its network in the middle, and gets it back, goes on from where it was."""
+    """A browser that loses its network and gets it back continues the upload."""
     upload = create_upload(account, site)
     visit = open_page(site)
     # The second piece is held back, so that the network is sure to be lost before the file is sent.
@@ -102,7 +102,7 @@ def test_offline_for_a_moment(account: Account, site: str, open_page: OpenPage) 
 
 
 def test_kept_out(account: Account, site: str, open_page: OpenPage) -> None:
-    """A page of an origin that the upload was not made for is kept out by the browser, as Mux has it."""
+    """The browser refuses the upload to a page of another origin than the upload's, as with Mux."""
     upload = create_upload(account, "https://app.example")
     visit = open_page(site)
     start(visit, upload, attempts=1)
