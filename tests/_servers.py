@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Self
 
 import pytest
 
@@ -37,7 +40,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(command: Sequence[str], port: int, log: Path, patience: float = 10.0) -> Generator[subprocess.Popen[bytes]]:
+def running(
+    command: Sequence[str], port: int, log: Path, patience: float = 10.0, stop: signal.Signals = signal.SIGTERM
+) -> Generator[subprocess.Popen[bytes]]:
     """Run *command*, which stays in the foreground and listens on *port* of 127.0.0.1, while the block runs.
 
     Raises:
@@ -52,7 +57,7 @@ def running(command: Sequence[str], port: int, log: Path, patience: float = 10.0
                 time.sleep(0.02)
             yield process
         finally:
-            process.terminate()
+            process.send_signal(stop)
             try:
                 process.wait(patience)
             except subprocess.TimeoutExpired:
@@ -62,3 +67,62 @@ def running(command: Sequence[str], port: int, log: Path, patience: float = 10.0
 def _is_open(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+class Server:
+    """A server that tests can restart. Use as a context manager."""
+
+    def __init__(
+        self, command: Sequence[str], port: int, log: Path, url: str, *, stop: signal.Signals = signal.SIGTERM
+    ) -> None:
+        self.url = url
+        self._parts = (command, port, log, 10.0, stop)
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._stack.enter_context(running(*self._parts))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def restart(self) -> None:
+        """Stop the server and start it again, on the same port. What it keeps in memory is lost."""
+        self._stack.close()
+        self._stack.enter_context(running(*self._parts))
+
+
+def redis_server(log: Path) -> Server:
+    """Return a Redis server that keeps nothing on disk."""
+    port = free_port()
+    command = [require("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    return Server(command, port, log, f"redis://127.0.0.1:{port}/0")
+
+
+@contextmanager
+def postgres_server(log: Path) -> Generator[Server]:
+    """Run a PostgreSQL server with an empty database while the block runs.
+
+    It refuses to run as root, so that root gives its folder to the user that the package has made. pytest closes its folders to others.
+    """
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    program = programs[-1] if programs else Path(require("postgres")).parent
+    with TemporaryDirectory(prefix="mux-postgres-") as folder:
+        as_owner: list[str] = []
+        if os.geteuid() == 0:
+            shutil.chown(folder, "postgres")
+            as_owner = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"]
+        data, port = Path(folder) / "data", free_port()
+        setup = [*as_owner, str(program / "initdb"), "-D", str(data), "-A", "trust", "-U", "mux", "--no-sync", "-E", "UTF8"]
+        subprocess.run(setup, check=True, capture_output=True)
+        options = ["-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", folder, "-c", "max_connections=200"]
+        command = [*as_owner, str(program / "postgres"), *options]
+        # SIGINT: it does not wait for its clients.
+        with Server(command, port, log, f"postgresql://mux@127.0.0.1:{port}/postgres", stop=signal.SIGINT) as server:
+            give_up = time.monotonic() + 30
+            while subprocess.run(
+                [str(program / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)], check=False
+            ).returncode:
+                assert time.monotonic() < give_up, log.read_text()
+                time.sleep(0.05)
+            yield server

@@ -31,6 +31,12 @@ class _Commands(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - of typer
         return list(self.commands)
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        # `ingest submit --on URL` is `ingest-submit`. Without --on, `submit` is a file or a folder to ingest.
+        if len(args) > 1 and args[0] == "ingest" and args[1] in _ON_MANY_HOSTS and (args[1] == "new-key" or _has_on(args)):
+            args = [f"ingest-{args[1]}{'-on' if args[1] == 'status' else ''}", *args[2:]]
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
@@ -40,6 +46,13 @@ class _Commands(TyperGroup):
             if (code := explain(error)) is None:
                 raise
             raise typer.Exit(code) from None
+
+
+_ON_MANY_HOSTS = frozenset({"new-key", "report", "retry-failed", "status", "submit", "work"})
+
+
+def _has_on(args: Sequence[str]) -> bool:
+    return "MUX_INGEST_DATABASE" in os.environ or any(each in {"--on", "--help"} or each.startswith("--on=") for each in args)
 
 
 def _print_version(is_asked: bool) -> None:
@@ -63,7 +76,20 @@ def _use_profile(ctx: typer.Context, name: str | None) -> None:
                 os.environ[variable] = before[variable]
 
 
-_WITHOUT_PROFILE = frozenset({"bulk-status", "demo", "emulate", "ingest-status", "profiles"})
+_WITHOUT_PROFILE = frozenset(
+    {
+        "bulk-status",
+        "demo",
+        "emulate",
+        "ingest-new-key",
+        "ingest-report",
+        "ingest-retry-failed",
+        "ingest-status",
+        "ingest-status-on",
+        "ingest-submit",
+        "profiles",
+    }
+)
 """Commands that use no credentials: a profile that cannot be read must not stop them."""
 
 
@@ -109,6 +135,12 @@ _MODULES: Final = {
     "demo": "_demo",
     "ingest": "_ingest",
     "ingest-status": "_ingest",
+    "ingest-submit": "_ingest_hosts",
+    "ingest-work": "_ingest_hosts",
+    "ingest-status-on": "_ingest_hosts",
+    "ingest-retry-failed": "_ingest_hosts",
+    "ingest-report": "_ingest_hosts",
+    "ingest-new-key": "_ingest_hosts",
     "bulk": "_bulk",
     "bulk-status": "_bulk",
     "upload": "_upload",
@@ -119,7 +151,7 @@ _MODULES: Final = {
     "doctor": "_doctor",
 }
 """The module of each command. It has a function of the same name."""
-_SENDING: Final = frozenset({"ingest", "bulk", "upload", "api", "limits", "doctor"})
+_SENDING: Final = frozenset({"ingest", "ingest-work", "bulk", "upload", "api", "limits", "doctor"})
 """Commands that take options of the network."""
 
 
@@ -134,7 +166,8 @@ def _load_command(name: str) -> Any:
     function: Callable[..., None] = getattr(import_module(f"mux_async.cli.{_MODULES[name]}"), name.replace("-", "_"))
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
     made = with_network(function) if name in _SENDING else function
-    app.command(name, help=_paragraphs(function), epilog=examples_of(name))(made)
+    hidden = name == "ingest-status-on"  # `ingest status --on`; the name without the suffix is taken by journals
+    app.command(name, help=_paragraphs(function), epilog=examples_of(name), hidden=hidden)(made)
     return typer.main.get_command(app)
 
 

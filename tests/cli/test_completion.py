@@ -24,7 +24,7 @@ def test_commands_and_options() -> None:
         }
         return run_here(env=variables).stdout.split()
 
-    assert complete("mux-async ing") == ["ingest", "ingest-status"]
+    assert complete("mux-async bul") == ["bulk", "bulk-status"]
     assert {"--retry-failed", "--report"} <= set(complete("mux-async ingest --re"))
     assert complete("mux-async ingest --dedup ") == ["key", "content", "none"]
 

@@ -1,0 +1,32 @@
+"""Ingest on many hosts: DBOS Transact, on PostgreSQL, runs the steps of each item. Needs the extra ``dbos``, and asyncio.
+
+::
+
+    submit("postgresql://db/ingest", plan.items, storage_key=key)  # once, on any host
+    await Worker("postgresql://db/ingest", storage_key=key).run()  # on every host
+
+Two workflows per item: ``transfer`` (intend, create, send) on a queue with few places on each worker, and ``finish`` (wait for the asset)
+on another, so that waiting items do not keep others from being sent. The id of a workflow is the key of its item, so an item that is
+submitted twice is ingested once. Rates are not DBOS's business: share limits in Redis (``MUX_LIMITS_URL``), where web servers and bots of
+the account pay too.
+
+DBOS does not notice that a worker has died. So each worker stores a heartbeat, and any other takes over the items of one that is silent
+(`ADOPT_AFTER`). A worker that was only suspended finds its heartbeat too old (`FENCE_AFTER`) and sends nothing more. Steps are written so
+that running them again does no harm: the intent of a create is a step of its own, and a create that is not the immediate continuation of
+its intent looks first for what an earlier attempt has made.
+"""
+
+from mux_async.ingest.dbos._database import ItemFailedError
+from mux_async.ingest.dbos._status import DistributedStatus, entries, retry_failed, status
+from mux_async.ingest.dbos._submit import submit
+from mux_async.ingest.dbos._worker import Worker
+
+__all__ = [
+    "DistributedStatus",
+    "ItemFailedError",
+    "Worker",
+    "entries",
+    "retry_failed",
+    "status",
+    "submit",
+]
