@@ -33,7 +33,14 @@ from mux_async.limits import LimitEvent, StoreLost
 _LIBRARIES: Final = ("aiohttp", "anyio", "attrs", "cattrs", "msgspec", "orjson", "uvloop", "trio")
 _NOT_SECRET: Final = frozenset({"MUX_BASE_URL", "MUX_PROFILE", "MUX_LOG", "MUX_CA_FILE", "MUX_TRUST_ENV"})
 """Variables whose value is shown."""
-VARIABLE_NAMES: Final = (*VARIABLES.values(), *NETWORK_VARIABLES, "MUX_PROFILE", "MUX_LOG")
+VARIABLE_NAMES: Final = (
+    *VARIABLES.values(),
+    *NETWORK_VARIABLES,
+    "MUX_INGEST_DATABASE",
+    "MUX_INGEST_KEY",
+    "MUX_PROFILE",
+    "MUX_LOG",
+)
 """Every variable that the SDK or this command reads."""
 _LARGEST_SKEW: Final = 60.0
 """Seconds that this machine's clock may be off: webhooks are refused from 300 on, and tokens can be expired when they are made."""

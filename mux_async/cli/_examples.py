@@ -30,14 +30,14 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
         "mux-async ingest submit catalogue.csv --on postgresql://mux@db/ingest",
         "mux-async ingest submit /mnt/films --shared /mnt/films --on postgresql://mux@db/ingest",
     ),
-    "ingest-work": ("MUX_LIMITS_URL=redis://cache mux-async ingest work --on postgresql://mux@db/ingest",),
+    "ingest-work": ("mux-async ingest work --on postgresql://mux@db/ingest",),
     "ingest-status-on": (
         "mux-async ingest status --on postgresql://mux@db/ingest",
         "mux-async ingest status --on postgresql://mux@db/ingest --watch",
     ),
     "ingest-retry-failed": ("mux-async ingest retry-failed --on postgresql://mux@db/ingest",),
     "ingest-report": ("mux-async ingest report done.csv --on postgresql://mux@db/ingest",),
-    "ingest-new-key": ("export MUX_INGEST_KEY=$(mux-async ingest new-key)",),
+    "ingest-new-key": ("mux-async ingest new-key",),
     "bulk": (
         "mux-async bulk video.assets.update titles.csv --dry-run",
         "mux-async bulk video.assets.update titles.csv --report done.csv",

@@ -59,7 +59,7 @@ def test_in_bash(tmp_path: Path) -> None:
     assert "complete -o default" in script
 
     (tmp_path / "complete.sh").write_text(
-        f"{script}\nCOMP_WORDS=(mux-async ingest-s); COMP_CWORD=1\n"
+        f"{script}\nCOMP_WORDS=(mux-async bulk-s); COMP_CWORD=1\n"
         "$(complete -p mux-async | sed 's/.*-F \\([^ ]*\\).*/\\1/') mux-async\n"
         'echo "${COMPREPLY[@]}"\n'
     )
@@ -73,4 +73,4 @@ def test_in_bash(tmp_path: Path) -> None:
         env={**variables, "PATH": f"{tmp_path}{os.pathsep}{variables['PATH']}"},
     )
 
-    assert done.stdout.split() == ["ingest-status"], done.stderr
+    assert done.stdout.split() == ["bulk-status"], done.stderr

@@ -190,7 +190,6 @@ def test_options(example: str) -> None:
         parser.allow_interspersed_args = False
         _, words, _ = parser.parse_args(words)
         context = found.context_class(found, parent=context)
-        name, *words = words
-        found = found.get_command(context, name)
+        _, found, words = found.resolve_command(context, words)
     assert isinstance(found, TyperCommand), example
     found.make_parser(found.context_class(found, parent=context)).parse_args(words)

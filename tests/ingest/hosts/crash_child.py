@@ -62,7 +62,7 @@ async def main(url: str, origin: str) -> None:
     worker = Worker(url, make_client=make_client, drain=1.0)
     running = asyncio.create_task(worker.run())
     while True:
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.1)
         if running.done():
             await running
         found = await asyncio.to_thread(status, url)
