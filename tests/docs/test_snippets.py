@@ -484,7 +484,8 @@ async def drive_emulator_command(_: Path, __: pytest.MonkeyPatch) -> None:
 
 async def drive_emulator_pytest(folder: Path, _: pytest.MonkeyPatch) -> None:
     (folder / "test_it.py").write_text(snippet("emulator-pytest"))
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "mux_async.testing.plugin"]
+    plugins = ["no:cacheprovider", "no:faker", "no:schemathesis", "mux_async.testing.plugin"]  # two are slow to import
+    command = [sys.executable, "-m", "pytest", "-q", *(f"-p{plugin}" for plugin in plugins)]
     with anyio.fail_after(50):
         done = await anyio.run_process(command, cwd=folder, check=False)
 
