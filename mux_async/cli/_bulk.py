@@ -112,8 +112,9 @@ def bulk(
     place = journal or Path(f"{Path(rows).name if rows != '-' else 'stdin'}.{operation}{SUFFIX}")
     given = read_standard_input() if rows == "-" else rows
     common = _common_values(values or ())
+    make = partial(client.bulk, operation, given, form=form, values=common, on_bad_row=on_bad_row)
     try:
-        plan = client.bulk(operation, given, form=form, values=common, on_bad_row=on_bad_row).plan
+        plan = make().plan
     except BulkPlanError as error:
         for problem in error.problems[:MOST_LINES]:
             complain(printable(str(problem)))
@@ -126,13 +127,8 @@ def bulk(
     if yes and plan.is_destructive and most is None:
         raise typer.BadParameter(f"--yes for {operation}, which cannot be undone, needs --max: the most rows that you expect")
     reporter = _Reporter(count, as_json=as_json or not sys.stdout.isatty())
-    run = client.bulk(
-        operation,
-        given,
-        form=form,
-        values=common,
+    run = make(
         journal=place,
-        on_bad_row=on_bad_row,
         concurrency=concurrency,
         confirm=plan.confirmation,
         max_failures=max_failures,
