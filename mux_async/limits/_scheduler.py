@@ -52,7 +52,7 @@ class BucketCommand:
         held_back: For ``acquire``: grants of the burst that are left to others.
         rank: For ``acquire``: of the priority, 0 to 2.
         at: For ``give_back`` and ``throttled``: when the grant was made, and for ``observe``: when the server said it. By the store's
-            clock; ``None`` for now.
+            clock; ``None`` for now. For ``rejoin``: when the requester lost the store; ``None`` if it does not know.
         delay: For ``throttled``: seconds the server asked for; ``None`` when it did not say.
         remaining: For ``observe``: requests.
         settle: For ``rejoin``: seconds in which every process will have noticed that the store is back.
@@ -139,7 +139,7 @@ class Scheduler:
             case "observe":
                 self.bucket.observe_remaining(now, remaining=command.remaining, at=command.at)
             case "rejoin":
-                return self._rejoin(now, command.settle)
+                return self._rejoin(now, command)
         return 0.0
 
     def _catch_up(self, now: float) -> None:
@@ -185,8 +185,12 @@ class Scheduler:
     def _grace(self) -> float:
         return min(max(1.0 / self.bucket.rate, SHORTEST_GRACE), LONGEST_GRACE)
 
-    def _rejoin(self, now: float, settle: float) -> float:
-        """Return the same moment to all processes: none takes from the store while others still take their local share."""
-        if not now - 2 * settle <= self.switch_at <= now + settle:
+    def _rejoin(self, now: float, command: BucketCommand) -> float:
+        """Return the same moment to all processes: none takes from the store while others still take their local share.
+
+        A process that lost the store after that moment comes from another outage, which gets a moment of its own.
+        """
+        settle, lost_at = command.settle, -math.inf if command.at is None else command.at
+        if lost_at > self.switch_at or not now - 2 * settle <= self.switch_at <= now + settle:
             self.switch_at = self.drain_at = now + settle
         return max(0.0, self.switch_at - now)

@@ -283,10 +283,7 @@ class SharedLimiter:
             if outage.switch_at is None:
                 outage.retry_at = now + outage.retry
                 outage.retry = min(2 * outage.retry, LONGEST_RETRY)
-                waits = [
-                    (await self._store.perform(BucketCommand("rejoin", bucket, self._owner(), settle=SETTLE))).value
-                    for bucket in Bucket
-                ]
+                waits = [(await self._store.perform(self._rejoin_command(outage, bucket))).value for bucket in Bucket]
                 outage.switch_at = self._clock() + max(waits)
             if self._clock() < outage.switch_at:
                 return False
@@ -300,6 +297,10 @@ class SharedLimiter:
         logger.warning("the shared limits at %s answer again, after %.1f s", self._store.name, seconds)
         self._notify(StoreRestored(self._store.name, seconds))
         return True
+
+    def _rejoin_command(self, outage: _Outage, bucket: Bucket) -> BucketCommand:
+        at = outage.since + self._views[bucket].offset
+        return BucketCommand("rejoin", bucket, self._owner(), at=at, settle=SETTLE)
 
     def _owner(self) -> str:
         """Return the name of this event loop as a requester: different in each loop and each process."""

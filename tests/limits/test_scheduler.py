@@ -181,6 +181,18 @@ def test_rejoining_after_an_outage() -> None:
     assert shared.perform(attrs.evolve(rejoin, owner="c"), 100.0) == pytest.approx(4.0)
 
 
+def test_rejoining_after_two_outages() -> None:
+    """An owner that lost the store after the moment of the last outage gets a new one, and so do the others of its outage."""
+    shared = Scheduler(TokenBucket(1.0, 5))
+    rejoin = BucketCommand("rejoin", Bucket.POST, "a", at=9.0, settle=4.0)
+    assert shared.perform(rejoin, 10.0) == pytest.approx(4.0)
+    assert shared.perform(attrs.evolve(rejoin, owner="b"), 15.0) == 0.0
+
+    assert shared.perform(attrs.evolve(rejoin, at=14.5), 16.0) == pytest.approx(4.0)
+    assert shared.perform(attrs.evolve(rejoin, owner="b", at=15.5), 17.0) == pytest.approx(3.0)
+    assert shared.perform(attrs.evolve(rejoin, owner="c", at=15.5), 21.0) == 0.0
+
+
 def test_a_dump_holds_everything() -> None:
     """Each attribute of a bucket is in its dump, except settings, which the loading process has, and derived values."""
     slots = set(vars(TokenBucket(1.0, 1)))
