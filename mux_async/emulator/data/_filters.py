@@ -1,7 +1,7 @@
 """``filters[]`` and ``metric_filters[]``: which views a request selects (facts/BEHAVIOUR.md, section 3.3).
 
 Conditions on one dimension are alternatives, different dimensions must all match, and exclusions always apply. ``__empty__`` stands for
-views without a value; a filter and its negation together select all views.
+views without a value; a view passes either a filter or its negation.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar, cast
 
 import attrs
 
-from mux_async.emulator.data._dimensions import DIMENSIONS, TRACES, elements_of, value_of
+from mux_async.emulator.data._dimensions import DIMENSIONS, TRACES, elements_of
 from mux_async.emulator.data._metrics import METRICS, reader
 from mux_async.emulator.data._views import View
 from mux_async.emulator.http._messages import invalid
 
+T = TypeVar("T")
 EMPTY = "__empty__"
 Test: TypeAlias = Callable[[View], bool]
 
@@ -99,26 +100,32 @@ def _number(text: str) -> float:
     return value
 
 
-def select(views: Iterable[View], tests: Sequence[Test]) -> list[View]:
+def select(views: Iterable[T], tests: Sequence[Callable[[T], bool]]) -> list[T]:
     """Return the views that pass every test."""
     for test in tests:
         views = filter(test, views)
     return list(views)
 
 
-def compiled(conditions: Iterable[Condition]) -> list[Test]:
-    """Turn conditions into tests that must all pass."""
+def compiled(
+    conditions: Iterable[Condition], reader_of: Callable[[str], Callable[[T], str | None]]
+) -> list[Callable[[T], bool]]:
+    """Turn conditions into tests that must all pass; *reader_of* returns what reads a dimension."""
     groups: dict[tuple[str, bool], list[Condition]] = {}
     for condition in conditions:
         groups.setdefault((condition.dimension, condition.is_exclusion), []).append(condition)
-    return [_test(dimension, found, is_exclusion=is_exclusion) for (dimension, is_exclusion), found in groups.items()]
+    return [
+        _test(dimension, reader_of(dimension), found, is_exclusion=is_exclusion)
+        for (dimension, is_exclusion), found in groups.items()
+    ]
 
 
-def _test(dimension: str, conditions: Sequence[Condition], *, is_exclusion: bool) -> Test:
-    read = value_of(dimension)
+def _test(
+    dimension: str, read: Callable[[T], str | None], conditions: Sequence[Condition], *, is_exclusion: bool
+) -> Callable[[T], bool]:
     values = {None if condition.value == EMPTY else condition.value for condition in conditions if condition.sign in ("", "!")}
     elements = {condition.value for condition in conditions if condition.sign in ("+", "-")}
     if not elements:
         return lambda view: (read(view) in values) is not is_exclusion
-    trace = elements_of(dimension)
+    trace = cast("Callable[[Any], tuple[str, ...]]", elements_of(dimension))
     return lambda view: (read(view) in values or not elements.isdisjoint(trace(view))) is not is_exclusion

@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 import attrs
 
 from mux_async.emulator.data._dataset import Dataset
+from mux_async.emulator.data._dimensions import value_of
 from mux_async.emulator.data._filters import Test, compiled, parse_filter, parse_metric_filter, select
 from mux_async.emulator.data._library import library_of
 from mux_async.emulator.data._metrics import Measurement
@@ -132,7 +133,7 @@ class Parameters:
         """
         given = self.list_of("filters")
         conditions = [parse_filter(text) if dimensions is None else parse_filter(text, dimensions) for text in given]
-        tests = compiled(conditions)
+        tests = compiled(conditions, value_of)
         if metrics:
             tests += [parse_metric_filter(text) for text in self.list_of("metric_filters")]
         return tests

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TypeAlias
 
 import attrs
 
 from mux_async.emulator.data._dimensions import DIMENSIONS, TRACES, value_of
 from mux_async.emulator.data._fields import iso
-from mux_async.emulator.data._filters import EMPTY, Condition, parse_filter
+from mux_async.emulator.data._filters import EMPTY, compiled, parse_filter, select
 from mux_async.emulator.data._groups import ordered
 from mux_async.emulator.data._metric_values import MAX_POINTS
 from mux_async.emulator.data._requests import MAX_LIMIT, DataRequest, Operation, Timeframe, envelope
@@ -99,23 +100,7 @@ def _asked(request: DataRequest) -> _Asked:
     conditions = [parse_filter(text, allowed, traces=False) for text in given]
     views = request.views(timeframe, ())
     pieces = [Piece(view, stretch) for view in views for stretch in view.playback.stretches]
-    return _Asked(request, kind, timeframe, _kept(kind, pieces, conditions))
-
-
-def _kept(kind: str, pieces: Iterable[Piece], conditions: Sequence[Condition]) -> list[Piece]:
-    """Return the pieces that meet the conditions, which combine as filters of views do."""
-    kept: list[Piece] = list(pieces)
-    for dimension in {condition.dimension for condition in conditions}:
-        read = _reader(kind, dimension)
-        for is_exclusion in (False, True):
-            values = {
-                None if condition.value == EMPTY else condition.value
-                for condition in conditions
-                if condition.dimension == dimension and condition.is_exclusion is is_exclusion
-            }
-            if values:
-                kept = [piece for piece in kept if (read(piece) in values) is not is_exclusion]
-    return kept
+    return _Asked(request, kind, timeframe, select(pieces, compiled(conditions, partial(_reader, kind))))
 
 
 def _group_by(asked: _Asked) -> list[str]:

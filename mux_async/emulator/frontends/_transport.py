@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Protocol
+from typing import Protocol, cast
 from urllib.parse import urlsplit
 
 import anyio
@@ -19,7 +19,7 @@ from mux_async.emulator.frontends._responses import read, settled
 from mux_async.emulator.http._messages import Request, Response
 from mux_async.emulator.routing._exchange import Reply
 from mux_async.errors import ConnectError, Delivery, Phase, TransportClosedError, TransportError, TransportTimeoutError
-from mux_async.transport import Body, HttpRequest, HttpResponse, Transport
+from mux_async.transport import Body, HttpRequest, HttpResponse, ResponseBody, Transport
 
 _PIECE = 64 * 1024
 
@@ -125,7 +125,7 @@ def _answer(request: HttpRequest, response: Response, truncate: int | None) -> H
         pieces = _cut(b"" if request.method == "HEAD" else response.body)
     else:
         pieces = read(response.file)
-    return HttpResponse(response.status, CIMultiDictProxy(headers), _AnswerBody(pieces, truncate))
+    return HttpResponse(response.status, CIMultiDictProxy(headers), cast("ResponseBody", _body(pieces, truncate)))
 
 
 async def _cut(body: bytes) -> AsyncGenerator[bytes, None]:
@@ -133,39 +133,25 @@ async def _cut(body: bytes) -> AsyncGenerator[bytes, None]:
         yield body[start : start + _PIECE]
 
 
-class _AnswerBody:
-    """The body of an answer, in pieces, perhaps breaking off."""
-
-    def __init__(self, pieces: AsyncGenerator[bytes, None], truncate: int | None) -> None:
-        self._pieces = pieces
-        self._left = truncate
-        self._is_closed = False
-
-    def __aiter__(self) -> _AnswerBody:
-        return self
-
-    async def __anext__(self) -> bytes:
-        await anyio.lowlevel.checkpoint()
-        if self._is_closed:
-            raise StopAsyncIteration
-        piece = await anext(self._pieces, b"")
-        if self._left is not None:
-            piece = piece[: self._left]
-            self._left -= len(piece)
-        if piece:
-            return piece
-        await self.aclose()
-        if self._left is not None:
-            raise TransportError(
-                "a fault of the emulator broke the connection within the response",
-                delivery=Delivery.ANSWERED,
-                phase=Phase.READ_BODY,
-            )
-        raise StopAsyncIteration
-
-    async def aclose(self) -> None:
-        self._is_closed = True
-        await self._pieces.aclose()
+async def _body(pieces: AsyncGenerator[bytes, None], truncate: int | None) -> AsyncGenerator[bytes, None]:
+    """Yield the body of a response; break off after *truncate* bytes."""
+    left = truncate
+    async with aclosing(pieces):
+        async for piece in pieces:
+            await anyio.lowlevel.checkpoint()
+            if left is not None:
+                piece = piece[:left]
+                left -= len(piece)
+            if not piece:
+                break
+            yield piece
+    await anyio.lowlevel.checkpoint()
+    if left is not None:
+        raise TransportError(
+            "a fault of the emulator broke the connection within the response",
+            delivery=Delivery.ANSWERED,
+            phase=Phase.READ_BODY,
+        )
 
 
 _transport_type: type[Transport] = EmulatorTransport  # checked by the type checkers
