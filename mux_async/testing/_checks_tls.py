@@ -55,7 +55,7 @@ def make_certificates(name: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     except ImportError:
         raise ImportError("the checks of TLS need trustme: pip install trustme") from None
     authority = trustme.CA()
-    client = ssl.create_default_context()
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nothing else, whose certificates would take time to load
     authority.configure_trust(client)  # pyright: ignore[reportUnknownMemberType] - names pyOpenSSL's types
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(name).configure_cert(server)  # pyright: ignore[reportUnknownMemberType]

@@ -100,7 +100,7 @@ async def test_a_name_that_does_not_exist(monkeypatch: pytest.MonkeyPatch, make:
 async def test_a_certificate_that_is_not_trusted(make: TransportFactory) -> None:
     """A certificate of an unknown authority, for another name, or out of date, is tried once, and nothing is sent."""
     authority = trustme.CA()
-    trusting = ssl.create_default_context()
+    trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     authority.configure_trust(trusting)  # pyright: ignore[reportUnknownMemberType] - names pyOpenSSL's types
     past = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
     certificates = {
