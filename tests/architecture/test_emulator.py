@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -22,13 +23,16 @@ def modules(below: Path) -> list[Path]:
     return sorted(below.rglob("*.py"))
 
 
-def imported(path: Path) -> Iterator[str]:
-    """Yield the dotted name of everything that *path* imports, at import time or not, under ``TYPE_CHECKING`` or not."""
+@cache
+def imported(path: Path) -> tuple[str, ...]:
+    """Return the dotted name of everything that *path* imports, at import time or not, under ``TYPE_CHECKING`` or not."""
+    found: list[str] = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found += (f"{node.module}.{alias.name}" for alias in node.names)
+    return tuple(found)
 
 
 def is_private(name: str) -> bool:

@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Collection, Iterable, Iterator, Set
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -49,13 +50,16 @@ def imports(tree: ast.AST, *, at_import_time: bool) -> Iterator[str]:
             yield from imports(node, at_import_time=at_import_time)
 
 
+@cache
+def all_imports(path: Path) -> tuple[str, ...]:
+    """Return the modules that a file imports, inside functions too."""
+    return tuple(imports(ast.parse(path.read_text()), at_import_time=False))
+
+
 def importers(paths: Iterable[Path], libraries: Set[str]) -> list[str]:
     """Return what of *libraries* the modules import, inside functions too: ``path: name`` each."""
     return [
-        f"{path.relative_to(ROOT)}: {name}"
-        for path in paths
-        for name in imports(ast.parse(path.read_text()), at_import_time=False)
-        if name.split(".")[0] in libraries
+        f"{path.relative_to(ROOT)}: {name}" for path in paths for name in all_imports(path) if name.split(".")[0] in libraries
     ]
 
 
@@ -73,7 +77,7 @@ def test_core_speaks_anyio() -> None:
 def test_adapters_use_public_names_only(package: str) -> None:
     """An adapter needs nothing of the core that a third party's adapter could not use."""
     for path in sorted((ROOT / "transports" / package).rglob("*.py")):
-        for name in imports(ast.parse(path.read_text()), at_import_time=False):
+        for name in all_imports(path):
             assert not any(part.startswith("_") for part in name.split(".")[1:]) or not name.startswith("mux_async."), name
 
 

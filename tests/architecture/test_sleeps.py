@@ -16,6 +16,7 @@ SLEEPS = {"anyio.sleep", "asyncio.sleep", "time.sleep", "trio.sleep"}
 def long_sleeps(source: str) -> Iterator[str]:
     """Yield the sleeps of more than `LONGEST` in code that is neither in virtual time nor a proof."""
     tree = ast.parse(source)
+    has_virtual_loop = "VirtualTimeLoop" in source
     assigned = {
         target.id: ast.unparse(node.value)
         for node in tree.body
@@ -24,16 +25,19 @@ def long_sleeps(source: str) -> Iterator[str]:
         if isinstance(target, ast.Name)
     }
 
+    def names_virtual_loop(function: ast.AST) -> bool:
+        return has_virtual_loop and "VirtualTimeLoop" in ast.unparse(function)
+
     def visit(node: ast.AST, *, is_exempt: bool) -> Iterator[str]:
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in SLEEPS and node.args and not is_exempt:
-            match node.args[0]:
-                case ast.Constant(value=float() | int() as duration) if duration > LONGEST:
+        match node:
+            case ast.Call(func=ast.Attribute(attr="sleep"), args=[ast.Constant(value=float() | int() as duration), *_]):
+                if duration > LONGEST and ast.unparse(node.func) in SLEEPS and not is_exempt:
                     yield f"{node.lineno}: {ast.unparse(node)}"
-                case _:
-                    pass
+            case _:
+                pass
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             decorators = " ".join(map(ast.unparse, node.decorator_list))
-            is_exempt = is_exempt or is_marked(decorators) or "VirtualTimeLoop" in ast.unparse(node)
+            is_exempt = is_exempt or is_marked(decorators) or names_virtual_loop(node)
         elif isinstance(node, ast.ClassDef | ast.Module):
             marks = [
                 ast.unparse(each.value)
