@@ -43,7 +43,7 @@ NAMES = [
 
 
 def numbers(bucket: TokenBucket) -> dict[str, object]:
-    """Return all that a bucket knows: what it dumps, what follows from that, and its grants."""
+    """Return the whole state of a bucket: its dump, derived values, and its grants."""
     dumped, grants = bucket.dump()
     return {
         **dict.fromkeys(NAMES, -INF),
@@ -73,7 +73,7 @@ def emptied(
 
 
 def test_new() -> None:
-    """A new bucket is full, was never used, and knows its settings."""
+    """A new bucket is full, unused, and has its settings."""
     bucket = TokenBucket(2.0, 4)
 
     assert numbers(bucket) == {
@@ -97,7 +97,7 @@ def test_new() -> None:
 
 
 def test_grants() -> None:
-    """A grant moves ``full_at`` on by one interval, from now when the bucket was full; none is taken before its time."""
+    """A grant moves ``full_at`` by one interval, from now if the bucket was full; none is made before it is due."""
     bucket = TokenBucket(2.0, 4)
     first = {
         "result": 0.0,
@@ -154,8 +154,8 @@ def test_grants() -> None:
         (99, 2, 13.0),
     ],
 )
-def test_when_it_is_ready(held_back: int, ahead: int, ready: float) -> None:
-    """Of an empty bucket each grant that is left to others, or comes first, takes an interval; all but one can be left."""
+def test_when_a_grant_is_ready(held_back: int, ahead: int, ready: float) -> None:
+    """An empty bucket needs an interval for each grant that is left to others or comes first; all but one can be left."""
     bucket = emptied(2.0, 4)
 
     assert bucket.ready_at(10.0, held_back=held_back, ahead=ahead) == ready
@@ -169,7 +169,7 @@ def test_when_it_is_ready(held_back: int, ahead: int, ready: float) -> None:
 
 @pytest.mark.parametrize(("ahead", "ready"), [(0, 10.0), (3, 10.0), (4, 10.5), (6, 11.5)])
 def test_a_full_bucket_with_others_ahead(ahead: int, ready: float) -> None:
-    """Of a full bucket the burst is there for those who come first, and intervals after that."""
+    """A full bucket has the burst for the grants that come first, and needs an interval for each after that."""
     bucket = TokenBucket(2.0, 4)
 
     assert bucket.ready_at(10.0, ahead=ahead) == ready
@@ -177,7 +177,7 @@ def test_a_full_bucket_with_others_ahead(ahead: int, ready: float) -> None:
 
 
 def test_jitter() -> None:
-    """Slack is kept back for the grant beyond the burst, until the bucket has been full for as long; more left to others needs none."""
+    """The grant after a burst is delayed by the jitter, unless the bucket has been full for as long, or more is left to others."""
     bucket = emptied(2.0, 4, jitter=0.25)
 
     assert bucket.jitter == 0.25
@@ -196,7 +196,7 @@ def test_jitter() -> None:
 
 @pytest.mark.parametrize(("now", "spree"), [(11.9, 5.0), (12.0, 5.0), (12.24, 5.0), (12.25, 1.0), (13.0, 1.0)])
 def test_jitter_after_a_quiet_time(now: float, spree: float) -> None:
-    """The server's bucket is certainly full when ours has been for as long as the jitter."""
+    """If the bucket has been full for as long as the jitter, the server's is full too, and no jitter is added."""
     bucket = emptied(2.0, 4, jitter=0.25)
     bucket.take(now)
 
@@ -205,12 +205,12 @@ def test_jitter_after_a_quiet_time(now: float, spree: float) -> None:
 
 @pytest.mark.parametrize(("burst", "jitter", "kept"), [(4, 0.25, 0.25), (4, 9.0, 0.75), (2, 9.0, 0.25), (1, 9.0, 0.0)])
 def test_jitter_is_at_most_half_of_the_burst(burst: int, jitter: float, kept: float) -> None:
-    """Half of what a burst has beyond one is the most that is kept back."""
+    """The jitter is at most half of the burst beyond one."""
     assert TokenBucket(2.0, burst, jitter=jitter).jitter == kept
 
 
 def test_giving_back() -> None:
-    """A grant that is given back is as if it had never been made; one that is not known changes nothing."""
+    """After a grant is returned, the bucket is as if it had never been made; returning an unknown one changes nothing."""
     bucket = TokenBucket(2.0, 4)
     for moment in (10.0, 10.0, 10.2, 11.0):
         bucket.take(moment)
@@ -222,8 +222,8 @@ def test_giving_back() -> None:
     assert changes(bucket, lambda: bucket.give_back(10.2)) == {"result": True, "full_at": -INF, "grants": []}
 
 
-def test_giving_back_to_what_is_owed() -> None:
-    """What was there before the oldest grant that is remembered stays."""
+def test_returned_grants_and_older_debts() -> None:
+    """Debts from before the oldest remembered grant stay."""
     bucket = TokenBucket(2.0, 4)
     bucket.drain(10.0)
     assert bucket.take(10.5) == 0.0
@@ -233,7 +233,7 @@ def test_giving_back_to_what_is_owed() -> None:
 
 @pytest.mark.parametrize(("now", "is_known"), [(70.0, True), (70.1, False)])
 def test_grants_are_forgotten(now: float, is_known: bool) -> None:
-    """A grant can be given back for a minute, to the moment."""
+    """A grant can be returned for exactly a minute."""
     bucket = TokenBucket(0.01, 4)
     for moment in (10.0, 10.0, 11.0):
         bucket.take(moment)
@@ -246,7 +246,7 @@ def test_grants_are_forgotten(now: float, is_known: bool) -> None:
 
 
 def test_grants_are_forgotten_at_the_next_one() -> None:
-    """A grant that is taken when an older one can no longer be given back forgets that one."""
+    """A new grant removes those that can no longer be returned."""
     bucket = TokenBucket(1.0, 4)
     bucket.take(10.0)
     bucket.take(70.5)
@@ -256,7 +256,7 @@ def test_grants_are_forgotten_at_the_next_one() -> None:
 
 
 def test_a_grant_when_time_stepped_back() -> None:
-    """A grant before the latest time is made at the latest time."""
+    """A grant with a time before the latest one is made at the latest one."""
     bucket = TokenBucket(1.0, 4)
     bucket.take(10.0)
 
@@ -265,7 +265,7 @@ def test_a_grant_when_time_stepped_back() -> None:
 
 
 def test_a_grant_lets_the_rate_recover() -> None:
-    """A grant after a lowered rate was held is made at the rate of its moment, and one after ten minutes at a greater burst."""
+    """A grant after the hold of a lowered rate is made at the recovered rate, and one after ten minutes with a larger burst."""
     slow = emptied(1.0, 1)
     slow.on_throttled(10.0, granted_at=10.0)
     lowered = slow.rate
@@ -304,7 +304,7 @@ def test_settings_that_cannot_be(members: dict[str, Any], message: str) -> None:
 
 
 def test_time() -> None:
-    """Time goes on, or stands still."""
+    """Time never goes back."""
     bucket = TokenBucket(2.0, 4)
 
     assert (bucket.advance(10.0), bucket.now) == (10.0, 10.0)
@@ -322,7 +322,7 @@ def test_levels(now: float, level: float) -> None:
 
 
 def test_a_refusal_without_a_time() -> None:
-    """It closes the bucket for a second, and leaves it one grant short of a burst; nothing is let out before."""
+    """A 429 without a time closes the bucket for a second, and leaves it one grant below the burst; no grant is made before."""
     bucket = TokenBucket(2.0, 4, FLAT)
     bucket.take(10.0)
 
@@ -346,7 +346,7 @@ def test_a_refusal_without_a_time() -> None:
 
 
 def test_a_full_bucket_that_is_closed() -> None:
-    """A bucket that is full again by the time it opens is closed until then all the same."""
+    """A bucket that is full before it opens stays closed until then."""
     bucket = TokenBucket(100.0, 2, FLAT)
     bucket.take(10.0)
     bucket.on_throttled(10.0, granted_at=10.0, delay=5.0)
@@ -359,7 +359,7 @@ def test_a_full_bucket_that_is_closed() -> None:
 
 @pytest.mark.parametrize(("asked", "pause"), [(0.0, 0.0), (0.5, 0.5), (3.0, 3.0), (60.0, 60.0), (61.0, 60.0)])
 def test_a_refusal_with_a_time(asked: float, pause: float) -> None:
-    """It closes the bucket for that time, a minute at most."""
+    """A 429 with a time closes the bucket for that time, at most a minute."""
     bucket = TokenBucket(2.0, 4, FLAT)
     bucket.take(10.0)
 
@@ -368,8 +368,8 @@ def test_a_refusal_with_a_time(asked: float, pause: float) -> None:
 
 
 @pytest.mark.parametrize(("now", "pause"), [(10.5, 2.0), (11.0, 2.0), (13.0, 2.0), (13.1, 1.0), (99.0, 1.0)])
-def test_a_refusal_after_another(now: float, pause: float) -> None:
-    """Within twice the last pause after it, the next is twice as long; later it is a new matter."""
+def test_pauses_double(now: float, pause: float) -> None:
+    """A 429 within twice the last pause doubles the pause; a later one starts with the first pause."""
     bucket = TokenBucket(2.0, 4, FLAT)
     bucket.take(10.0)
     bucket.on_throttled(10.0, granted_at=10.0)
@@ -378,8 +378,8 @@ def test_a_refusal_after_another(now: float, pause: float) -> None:
     assert numbers(bucket)["_pause"] == pause
 
 
-def test_a_refusal_that_asked_for_nothing_before() -> None:
-    """Twice a pause of nothing is still the first pause."""
+def test_a_refusal_after_a_pause_of_zero() -> None:
+    """After a pause of zero, the next is the first pause."""
     bucket = TokenBucket(2.0, 4, AdaptiveSettings(backoff=1.0, first_pause=3.0))
     bucket.take(10.0)
     bucket.on_throttled(10.0, granted_at=10.0, delay=0.0)
@@ -388,7 +388,7 @@ def test_a_refusal_that_asked_for_nothing_before() -> None:
 
 
 def test_requests_in_flight_are_refused_together() -> None:
-    """Of requests whose grants are older than the refusal, each can make the pause longer, up to the longest, and nothing else."""
+    """A 429 of a request whose grant is older than the last 429 can only lengthen the pause, up to the longest."""
     bucket = emptied(2.0, 4, FLAT)
     bucket.on_throttled(11.0, granted_at=10.0)
 
@@ -404,7 +404,7 @@ def test_requests_in_flight_are_refused_together() -> None:
 
 
 def test_a_later_refusal_does_not_open_it() -> None:
-    """A refusal that asks for less than an earlier one leaves it closed as long as that."""
+    """A 429 that asks for less than an earlier one does not shorten the pause."""
     bucket = emptied(2.0, 4, FLAT)
     bucket.on_throttled(10.0, granted_at=10.0, delay=20.0)
 
@@ -426,16 +426,16 @@ def test_a_later_refusal_does_not_open_it() -> None:
         (99, {"_max_remaining": 99.0}),
     ],
 )
-def test_what_is_left(remaining: int, changed: dict[str, object]) -> None:
-    """The server's count lowers the level where it is below ours, and does not raise it; a negative one is nonsense."""
+def test_the_servers_count(remaining: int, changed: dict[str, object]) -> None:
+    """The server's count lowers the level, and never raises it; a negative one is ignored."""
     bucket = TokenBucket(2.0, 4)
     bucket.take(10.0)
 
     assert changes(bucket, lambda: bucket.observe_remaining(10.0, remaining=remaining)) == changed
 
 
-def test_nothing_is_left_of_ours() -> None:
-    """That nothing is left is no lesson when our own requests took it, nor after a few requests."""
+def test_a_count_of_zero_that_our_requests_explain() -> None:
+    """A count of zero does not lower the rate if our own requests explain it, or after few requests."""
     bucket = emptied(2.0, 4)
     bucket.observe_remaining(10.0, remaining=3)
     assert changes(bucket, lambda: bucket.observe_remaining(10.0, remaining=0)) == {}
@@ -448,8 +448,8 @@ def test_nothing_is_left_of_ours() -> None:
 
 
 @pytest.mark.parametrize(("grants", "rate"), [(3, 2.0), (4, 1.4), (5, 1.4), (7, 1.4), (8, 2.0)])
-def test_nothing_is_left_and_others_have_it(grants: int, rate: float) -> None:
-    """Nothing left of a burst that we did not take is a decrease like a refusal, after four grants; the one on its way counts as taken."""
+def test_a_count_of_zero_that_they_do_not_explain(grants: int, rate: float) -> None:
+    """A count of zero that our requests do not explain lowers the rate like a 429, after four grants; one on its way is counted."""
     bucket = TokenBucket(2.0, 9)
     for _ in range(grants):
         bucket.take(10.0)
@@ -459,8 +459,8 @@ def test_nothing_is_left_and_others_have_it(grants: int, rate: float) -> None:
     assert bucket.rate == pytest.approx(rate)
 
 
-def test_there_was_never_room_for_the_burst() -> None:
-    """A server that never has more left than so much holds no larger burst; its count does not lower the rate for that."""
+def test_a_count_below_the_burst() -> None:
+    """If the server never has more left than some number, the burst is no larger than that, and the rate is not lowered."""
     bucket = TokenBucket(2.0, 9)
     for now in (10.0, 11.0, 12.0, 13.0):
         assert bucket.take(now) == 0.0
@@ -487,8 +487,8 @@ def test_a_count_alone_does_not_take_the_rate_away() -> None:
 
 
 @pytest.mark.parametrize(("said", "rate"), [(8, 2.0), (9, 2.0), (10, 1.4), (20, 1.4)])
-def test_the_most_that_was_ever_left(said: int, rate: float) -> None:
-    """A server that once had more left than all that is owed now has lost it to others; one that had as much has not."""
+def test_the_largest_count(said: int, rate: float) -> None:
+    """The rate is lowered if the server once had more left than our requests took since, and not if it had as much."""
     bucket = TokenBucket(2.0, 9)
     bucket.take(10.0)
     bucket.observe_remaining(10.0, remaining=said)
@@ -499,8 +499,8 @@ def test_the_most_that_was_ever_left(said: int, rate: float) -> None:
     assert bucket.rate == pytest.approx(rate)
 
 
-def test_a_bucket_that_does_not_learn() -> None:
-    """Where learning is off, that nothing is left empties the bucket and is no lesson."""
+def test_without_adaptation() -> None:
+    """Without adaptation, a count of zero empties the bucket and does not lower the rate."""
     bucket = TokenBucket(2.0, 9, FLAT)
     for _ in range(5):
         bucket.take(10.0)
@@ -513,8 +513,8 @@ def test_a_bucket_that_does_not_learn() -> None:
     }
 
 
-def test_two_lessons_at_one_moment() -> None:
-    """When no time has passed since the last lesson, what got through since says nothing."""
+def test_two_decreases_at_one_moment() -> None:
+    """If no time has passed since the last decrease, the requests since then are not counted."""
     bucket = TokenBucket(2.0, 9)
     known = {"_grants_since_decrease": 5.0, "_decreased_at": 10.0, "now": 10.0, "_max_remaining": 8.0}
     bucket.load({**bucket.dump()[0], **known}, [], 10.0)
@@ -523,8 +523,8 @@ def test_two_lessons_at_one_moment() -> None:
     assert bucket.rate == pytest.approx(1.4)
 
 
-def test_a_refusal_of_the_moment_of_a_lesson() -> None:
-    """A request of just the moment of the last lesson was let out before it, and teaches nothing more."""
+def test_a_refusal_from_the_moment_of_a_decrease() -> None:
+    """A 429 of a request from the moment of the last decrease does not lower the rate again."""
     for granted_at, rate in [(10.0, 1.4), (10.1, 0.98)]:
         bucket = TokenBucket(2.0, 9)
         bucket.observe_remaining(10.0, remaining=8)
@@ -536,8 +536,8 @@ def test_a_refusal_of_the_moment_of_a_lesson() -> None:
         assert bucket.rate == pytest.approx(rate)
 
 
-def test_what_was_said_before() -> None:
-    """What the server said some time ago is of that time; what it says in the future is of now."""
+def test_a_count_with_a_time() -> None:
+    """A count with an earlier time is applied as of that time, and one from the future as of now."""
     bucket = TokenBucket(2.0, 4)
     bucket.take(10.0)
     assert changes(bucket, lambda: bucket.observe_remaining(12.0, remaining=1, at=10.5)) == {
@@ -553,7 +553,7 @@ def test_what_was_said_before() -> None:
 
 
 def test_draining() -> None:
-    """A drained bucket is empty, as far as it is known."""
+    """A drained bucket is empty."""
     bucket = TokenBucket(2.0, 4)
     assert changes(bucket, lambda: bucket.drain(10.0)) == {
         "now": 10.0,
@@ -575,7 +575,7 @@ def test_draining() -> None:
     [(1, 10.0, 10, 0.7), (2, 10.0, 1, 1.0), (5, 10.0, 4, 1.0), (5, 11.5, 3, 1.0), (10, 10.0, 9, 1.0), (5, 14.0, 10, 0.7)],
 )
 def test_a_refusal_within_a_burst(grants: int, now: float, burst: int, rate: float) -> None:
-    """A refused burst goes to one less than what is owed of it, or the burst is one smaller; what is owed for one grant lowers the rate."""
+    """A 429 within a burst sets the burst to one less than the owed grants, or to one less; with a single owed grant it lowers the rate."""
     bucket = TokenBucket(1.0, 10)
     for _ in range(grants):
         bucket.take(10.0)
@@ -588,7 +588,7 @@ def test_a_refusal_within_a_burst(grants: int, now: float, burst: int, rate: flo
 
 @pytest.mark.parametrize(("granted_at", "burst"), [(19.9, 4), (20.0, 5)])
 def test_a_refusal_after_a_burst(granted_at: float, burst: int) -> None:
-    """A request that got its grant when the whole burst would have been over says nothing about its size."""
+    """A 429 of a request after the burst does not change the burst."""
     bucket = emptied(0.5, 5)
     for moment in (12.0, 14.0, 16.0, 18.0, granted_at):
         bucket.take(moment)
@@ -598,7 +598,7 @@ def test_a_refusal_after_a_burst(granted_at: float, burst: int) -> None:
 
 
 def test_the_smallest_bursts() -> None:
-    """A burst of two that is refused goes to one; one of one cannot get smaller, so that the rate is lowered."""
+    """A 429 sets a burst of two to one; with a burst of one it lowers the rate."""
     two = emptied(1.0, 2)
     two.on_throttled(10.0, granted_at=10.0)
     assert (two.burst, two.rate) == (1, 1.0)
@@ -610,8 +610,8 @@ def test_the_smallest_bursts() -> None:
     assert one.rate == pytest.approx(4.9)
 
 
-def test_nothing_is_owed() -> None:
-    """A bucket that is full again owes nothing: that the server has nothing left is the doing of others."""
+def test_a_full_bucket_owes_nothing() -> None:
+    """A full bucket owes nothing, so a count of zero is due to other programs."""
     bucket = emptied(10.0, 4)
     bucket.observe_remaining(10.0, remaining=3)
     bucket.observe_remaining(12.0, remaining=0)
@@ -620,7 +620,7 @@ def test_nothing_is_owed() -> None:
 
 
 def test_a_smaller_burst_has_less_jitter() -> None:
-    """What follows from the burst changes with it."""
+    """A smaller burst has a smaller jitter."""
     bucket = emptied(1.0, 4, jitter=9.0)
     assert bucket.jitter == 1.5
     bucket.on_throttled(10.0, granted_at=10.0)
@@ -631,7 +631,7 @@ def test_a_smaller_burst_has_less_jitter() -> None:
 
 
 def test_a_burst_comes_back_one_at_a_time() -> None:
-    """Each ten minutes one more of the burst is tried, from when the last was."""
+    """The burst grows by one every ten minutes."""
     bucket = emptied(1.0, 4)
     bucket.on_throttled(10.0, granted_at=10.0)
     bucket.on_throttled(12.0, granted_at=11.0)
@@ -645,8 +645,8 @@ def test_a_burst_comes_back_one_at_a_time() -> None:
     assert (lowered, once, still, bucket.burst) == (1, 2, 2, 3)
 
 
-def test_only_what_came_after_the_last_lesson_teaches() -> None:
-    """A refusal of a request from before the rate was lowered does not lower it again."""
+def test_a_refusal_from_before_a_decrease() -> None:
+    """A 429 of a request from before a decrease does not lower the rate again."""
     bucket = TokenBucket(10.0, 1, AdaptiveSettings(first_pause=0.0))
     bucket.take(10.0)
     bucket.on_throttled(10.5, granted_at=10.0)
@@ -660,8 +660,8 @@ def test_only_what_came_after_the_last_lesson_teaches() -> None:
     assert bucket.rate == pytest.approx(4.9)
 
 
-def test_a_lesson() -> None:
-    """It lowers the rate for a while, and debts take as much longer; what was granted is forgotten, and counted anew."""
+def test_a_decrease() -> None:
+    """A decrease lowers the rate for the hold time and stretches debts; the count of grants starts again."""
     bucket = TokenBucket(10.0, 1)
     bucket.take(10.0)
     told = changes(bucket, lambda: bucket.on_throttled(10.0, granted_at=10.0))
@@ -684,8 +684,8 @@ def test_a_lesson() -> None:
 @pytest.mark.parametrize(
     ("passed", "seconds", "rate"), [(4, 1.0, 4.9), (5, 1.0, 3.6), (5, 0.5, 4.9), (8, 4.0, 2.45), (21, 5.0, 3.6)]
 )
-def test_what_got_through(passed: int, seconds: float, rate: float) -> None:
-    """After more than four grants the rate goes to nine tenths of what got through, and by a half of its step at most."""
+def test_a_decrease_to_what_was_accepted(passed: int, seconds: float, rate: float) -> None:
+    """After more than four grants a decrease goes to nine tenths of the accepted rate, but not below half of the usual decrease."""
     bucket = TokenBucket(10.0, 1, AdaptiveSettings(first_pause=0.0))
     bucket.take(10.0)
     bucket.on_throttled(10.0, granted_at=10.0)
@@ -699,7 +699,7 @@ def test_what_got_through(passed: int, seconds: float, rate: float) -> None:
 
 @pytest.mark.parametrize(("floor", "rate"), [(0.05, 7.0), (0.7, 7.0), (0.8, 8.0)])
 def test_the_floor(floor: float, rate: float) -> None:
-    """The rate does not go below a share of its ceiling."""
+    """The rate does not fall below a share of its ceiling."""
     bucket = TokenBucket(10.0, 1, AdaptiveSettings(min_rate_ratio=floor))
     bucket.take(10.0)
     bucket.on_throttled(10.0, granted_at=10.0)
@@ -708,7 +708,7 @@ def test_the_floor(floor: float, rate: float) -> None:
 
 
 def test_recovery() -> None:
-    """After the hold the rate climbs by its ceiling in eight seconds, in steps of a quarter of a second at least, up to the ceiling."""
+    """After the hold the rate recovers by its ceiling in eight seconds, in steps of at least a quarter of a second."""
     bucket = TokenBucket(8.0, 1)
     bucket.take(10.0)
     bucket.on_throttled(10.0, granted_at=10.0)
@@ -719,8 +719,8 @@ def test_recovery() -> None:
     assert numbers(bucket)["_increased_at"] == 31.0
 
 
-def test_quiet_ends_early() -> None:
-    """Until when nothing changes is rounded to a little earlier than the step, never later."""
+def test_next_change() -> None:
+    """``next_change_at`` is rounded to slightly before the next step, never after it."""
     bucket = emptied(8.0, 1)
     bucket.on_throttled(10.0, granted_at=10.0)
 
@@ -728,7 +728,7 @@ def test_quiet_ends_early() -> None:
 
 
 def test_a_change_of_rate_stretches_debts() -> None:
-    """Grants that are owed take longer at a lower rate, and shorter when it rises; being closed is no debt."""
+    """Owed grants take longer at a lower rate, and shorter at a higher one; a pause is not a debt."""
     bucket = TokenBucket(8.0, 5)
     bucket.load({**bucket.dump()[0], "full_at": 10.5, "now": 10.0}, [], 10.0)
     bucket.load({**bucket.dump()[0], "_configured_rate": 4.0, "ceiling": 8.0}, [], 10.0)
@@ -750,7 +750,7 @@ def test_a_change_of_rate_stretches_debts() -> None:
 
 
 def test_discovery() -> None:
-    """Where it may, the ceiling climbs with what is asked for, and no further; a decrease takes it back."""
+    """With discovery the ceiling rises while there is unmet demand; a decrease resets it."""
     bucket = TokenBucket(8.0, 1, AdaptiveSettings(discover=True))
     assert bucket.next_change_at() == -INF
     bucket.advance(10.0)
@@ -771,7 +771,7 @@ def test_discovery() -> None:
 
 
 def test_time_before_the_first_step() -> None:
-    """No time has passed before the first step of a bucket that may discover, though more was asked for than there was."""
+    """With discovery, the first step of a bucket has no elapsed time, also with unmet demand."""
     bucket = TokenBucket(8.0, 1, AdaptiveSettings(discover=True))
     bucket.load({**bucket.dump()[0], "_had_unmet_demand": 1.0}, [], 10.0)
     bucket.advance(10.0)
@@ -779,8 +779,8 @@ def test_time_before_the_first_step() -> None:
     assert (bucket.rate, bucket.ceiling) == (8.0, 8.0)
 
 
-def test_a_ceiling_that_was_not_reached() -> None:
-    """A lesson far below the ceiling says nothing about it."""
+def test_a_decrease_far_below_the_ceiling() -> None:
+    """A decrease far below the ceiling does not change the ceiling."""
     bucket = TokenBucket(8.0, 1, AdaptiveSettings(discover=True, first_pause=0.0))
     for now in (10.0, 10.1):
         bucket.take(now, held_back=9)
@@ -793,7 +793,7 @@ def test_a_ceiling_that_was_not_reached() -> None:
 
 
 def test_what_a_dump_leaves_out() -> None:
-    """What never happened is not in a dump, and all else is a float."""
+    """A dump leaves out moments that never happened, and has only floats."""
     dumped, grants = emptied(2.0, 2).dump()
 
     assert grants == [10.0, 10.0]
@@ -809,7 +809,7 @@ def test_what_a_dump_leaves_out() -> None:
 
 
 def test_a_loaded_bucket_has_its_types() -> None:
-    """Whole numbers are whole numbers again, and claims are claims."""
+    """A loaded bucket has integers and booleans again."""
     bucket = emptied(2.0, 2)
     bucket.take(10.0)
     loaded = TokenBucket(2.0, 2)
@@ -822,7 +822,7 @@ def test_a_loaded_bucket_has_its_types() -> None:
 
 @pytest.mark.parametrize(("now", "moved"), [(9.0, 0.0), (8.9, 1.1), (0.0, 10.0)])
 def test_a_bucket_of_another_clock(now: float, moved: float) -> None:
-    """A bucket more than a second ahead is of another clock: each of its moments moves, and nothing else."""
+    """The moments of a bucket that is more than a second ahead are moved, because it has another clock; nothing else changes."""
     bucket = emptied(2.0, 4, FLAT)
     bucket.on_throttled(10.0, granted_at=10.0)
     bucket.take(10.0)
@@ -851,7 +851,7 @@ def test_a_bucket_of_another_clock(now: float, moved: float) -> None:
     ("ceiling", "had", "mine", "burst"), [(4, 4, 6, 6), (4, 2, 6, 2), (9, 7, 6, 6), (4, 4, 2, 2), (4, 3, 2, 2), (4, 3, 4, 3)]
 )
 def test_bursts_of_others(ceiling: int, had: int, mine: int, burst: int) -> None:
-    """A bucket of another burst keeps what was learned, where that is less than this one's."""
+    """A bucket loaded under another burst keeps a learned one that is smaller."""
     dumped = {**TokenBucket(2.0, ceiling).dump()[0], "burst": float(had)}
     loaded = TokenBucket(2.0, mine, jitter=99.0)
     loaded.load(dumped, [], 10.0)
@@ -864,7 +864,7 @@ def test_bursts_of_others(ceiling: int, had: int, mine: int, burst: int) -> None
     ("ceiling", "had", "mine", "rate"), [(4.0, 4.0, 8.0, 8.0), (4.0, 3.0, 8.0, 3.0), (4.0, 3.0, 2.0, 2.0), (9.0, 9.0, 2.0, 2.0)]
 )
 def test_rates_of_others(ceiling: float, had: float, mine: float, rate: float) -> None:
-    """A bucket of another rate keeps what was learned, where that is less than this one's."""
+    """A bucket loaded under another rate keeps a learned one that is lower."""
     dumped = {**TokenBucket(ceiling, 4).dump()[0], "_interval": 1.0 / had, "now": 10.0}
     loaded = TokenBucket(mine, 4)
     loaded.load(dumped, [], 10.0)
@@ -874,7 +874,7 @@ def test_rates_of_others(ceiling: float, had: float, mine: float, rate: float) -
 
 
 def test_the_newest_grants_are_stored() -> None:
-    """Of many grants the newest 256 are stored, and what the others left is kept."""
+    """The newest 256 grants are stored, and the debts of older ones are kept."""
     bucket = TokenBucket(1000.0, 300)
     for _ in range(257):
         bucket.take(10.0)
@@ -954,7 +954,7 @@ def test_giving_back_in_any_history(rate: float, burst: int, takes: list[tuple[f
 
 @given(RATES, BURSTS, st.integers(0, 20))
 def test_saturated_bucket_uses_all_it_may_in_any_history(rate: float, burst: int, ahead: int) -> None:
-    """Asking again exactly when told to always succeeds, and the n-th grant comes when the arithmetic says."""
+    """Asking again exactly after the returned wait succeeds, and the n-th grant comes at the forecast time."""
     bucket, now = TokenBucket(rate, burst), 10.0
     forecast = bucket.ready_at(now, ahead=ahead)
     for _ in range(ahead):
@@ -967,7 +967,7 @@ def test_saturated_bucket_uses_all_it_may_in_any_history(rate: float, burst: int
 
 
 def test_reopening_starts_without_a_burst() -> None:
-    """After a pause the bucket lets out one request and then the sustained rate: the server's bucket is empty."""
+    """After a pause there is one grant, and then the sustained rate, because the server's bucket is empty."""
     bucket = TokenBucket(2.0, 5, AdaptiveSettings(backoff=1.0))
     bucket.take(0.0)
     bucket.on_throttled(0.0, granted_at=0.0, delay=3.0)
@@ -988,7 +988,7 @@ def drain(bucket: TokenBucket, now: float, seconds: float, *, held_back: int = 0
 
 
 def test_an_unexplained_refusal_lowers_the_rate_and_it_comes_back() -> None:
-    """A refusal of a paced request takes three tenths of the rate for a while; then it climbs back to its ceiling in a few seconds."""
+    """A 429 of a paced request lowers the rate by three tenths for the hold time; then it recovers to its ceiling in a few seconds."""
     bucket = TokenBucket(10.0, 1, AdaptiveSettings(first_pause=0.1, hold=10.0, recovery=10.0))
     bucket.take(0.0)
     bucket.on_throttled(0.0, granted_at=0.0)
@@ -1012,7 +1012,7 @@ def test_an_unexplained_refusal_lowers_the_rate_and_it_comes_back() -> None:
 def test_jitter_never_meets_an_empty_server_in_any_history(
     rate: float, burst: int, spells: list[tuple[float, list[tuple[bool, float]]]]
 ) -> None:
-    """Asking for all there is, with every request late by anything up to the jitter: a server of the same rate and burst refuses none."""
+    """With every request late by any time up to the jitter, a server with the same rate and burst refuses none."""
     bucket, now, arrivals = TokenBucket(rate, burst, jitter=0.25), 0.0, list[float]()
     for quiet, requests in spells:
         now += quiet
@@ -1027,7 +1027,7 @@ def test_jitter_never_meets_an_empty_server_in_any_history(
 
 
 def test_the_servers_count_after_all_was_given_back() -> None:
-    """A bucket whose every grant was given back still hears that the server has nothing left."""
+    """A count of zero is applied to a bucket whose grants were all returned."""
     bucket = TokenBucket(2.0, 4)
     for _ in range(4):
         bucket.take(0.0)
@@ -1042,7 +1042,7 @@ def test_the_servers_count_after_all_was_given_back() -> None:
     RATES, BURSTS, st.lists(st.tuples(st.floats(0, 5), st.sampled_from(["take", "take", "paced", "throttled"])), max_size=60)
 )
 def test_bound_holds_while_learning_in_any_history(rate: float, burst: int, steps: list[tuple[float, str]]) -> None:
-    """Whatever is refused and relearned, no window sees more than the configured burst + rate x window."""
+    """With any refusals, no window sees more than the configured burst + rate x window."""
     bucket, now, grants = TokenBucket(rate, burst), 0.0, list[float]()
     for wait, action in steps:
         now += wait
