@@ -20,7 +20,7 @@ from mux_async.emulator.http._messages import failed, not_found
 from mux_async.emulator.media._probe import InputProblem, MediaInfo
 from mux_async.emulator.resources._asset_lifecycle import (
     add_ready_track,
-    add_text_track,
+    add_track,
     become_ready,
     begin_track,
     new_asset,
@@ -204,7 +204,7 @@ def _complete_asset(state: State, environment: Environment, stream: LiveStream, 
         track.duration = None if track.duration is None else length
     asset_event(state, environment, "live_stream_completed", asset)
     for entry in stream.members.get("generated_subtitles", ()):
-        begin_track(state, environment, asset, add_text_track(state, asset, entry, source="generated_live_final"))
+        begin_track(state, environment, asset, add_track(state, asset, entry, source="generated_live_final"))
     prepare_extras(state, environment, asset)
 
 
@@ -215,7 +215,7 @@ def _make_ready(state: State, environment: Environment, stream: LiveStream, asse
     become_ready(state, environment, asset, MediaInfo(length, *size, frame_rate=rate, container="flv"))
     for name, source in (("embedded_subtitles", "embedded"), ("generated_subtitles", "generated_live")):
         for entry in stream.members.get(name, ()):
-            add_ready_track(state, environment, asset, add_text_track(state, asset, entry, source=source))
+            add_ready_track(state, environment, asset, add_track(state, asset, entry, source=source))
 
 
 def fail_target(

@@ -170,11 +170,11 @@ def prepare_extras(state: State, environment: Environment, asset: Asset) -> None
     assert asset.media is not None  # noqa: S101 - a ready asset has been examined
     for entry in asset.options.get("inputs", ()):
         if entry.get("type") == "text":
-            track = add_text_track(state, asset, entry, source="uploaded")
+            track = add_track(state, asset, entry, source="uploaded")
             track_event(state, environment, "created", asset, track)
             _end_track(state, environment, asset, track)
     for entry in _media_orders.main_input(asset.options).get("generated_subtitles", ()):
-        begin_track(state, environment, asset, add_text_track(state, asset, entry, source="generated_vod"))
+        begin_track(state, environment, asset, add_track(state, asset, entry, source="generated_vod"))
     for rendition in asset.static_renditions:
         begin_static_rendition(state, environment, asset, rendition)
     if asset.mp4_support != "none":
@@ -234,20 +234,20 @@ def _media_tracks(state: State, asset: Asset, media: MediaInfo) -> list[Track]:
     return tracks
 
 
-def add_text_track(state: State, asset: Asset, entry: Mapping[str, Any], *, source: str) -> Track:
-    """Add a track of subtitles that is being prepared; a name that is not given comes from the language."""
+def add_track(state: State, asset: Asset, entry: Mapping[str, Any], *, source: str) -> Track:
+    """Add a track of text, or of audio, that is being prepared. A name that is not given is that of the language."""
     language = entry.get("language_code", "en")
-    track = Track(
-        state.id_generator.id("track"),
-        "text",
-        status="preparing",
-        text_type=entry.get("text_type", "subtitles"),
-        text_source=source,
-        language_code=language,
-        name=entry.get("name", language),
-        closed_captions=entry.get("closed_captions", False),
-        passthrough=entry.get("passthrough"),
-    )
+    kind: Json = {
+        "type": "text",
+        "text_type": entry.get("text_type", "subtitles"),
+        "text_source": source,
+        "closed_captions": entry.get("closed_captions", False),
+    }
+    if entry.get("type") == "audio":
+        duration = None if asset.media is None else asset.media.duration
+        kind = {"type": "audio", "primary": False, "duration": duration, "max_channels": 2}
+    named: Json = {"language_code": language, "name": entry.get("name", language), "passthrough": entry.get("passthrough")}
+    track = Track(state.id_generator.id("track"), status="preparing", **kind, **named)
     asset.tracks.append(track)
     return track
 

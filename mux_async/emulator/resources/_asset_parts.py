@@ -6,7 +6,7 @@ from mux_async.emulator.http._messages import Response, created, data, invalid, 
 from mux_async.emulator.resources._asset_lifecycle import (
     add_playback_id,
     add_static_rendition,
-    add_text_track,
+    add_track,
     begin_static_rendition,
     begin_track,
 )
@@ -43,11 +43,7 @@ def _create_track(call: ApiCall) -> Response:
     name = members.get("name", members["language_code"])
     if take(asset.tracks, lambda track: track.type == members["type"] and track.name == name) is not None:
         raise invalid(f"a {members['type']} track with the name {name} already exists")
-    track = add_text_track(call.state, asset, members, source="uploaded")
-    if members["type"] == "audio":
-        assert asset.media is not None  # noqa: S101 - a ready asset has been examined
-        track.type, track.text_type, track.text_source, track.closed_captions = "audio", None, None, None
-        track.primary, track.duration, track.max_channels = False, asset.media.duration, 2
+    track = add_track(call.state, asset, members, source="uploaded")
     begin_track(call.state, call.environment, asset, track)
     return created(present(track))
 
@@ -79,7 +75,7 @@ def _generate_subtitles(call: ApiCall) -> Response:
         raise invalid("subtitles are generated from an audio track")
     made: list[Track] = []
     for entry in members["generated_subtitles"]:
-        track = add_text_track(call.state, asset, entry, source="generated_vod")
+        track = add_track(call.state, asset, entry, source="generated_vod")
         begin_track(call.state, call.environment, asset, track)
         made.append(track)
     return created([present(track) for track in made])

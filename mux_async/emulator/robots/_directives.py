@@ -16,7 +16,7 @@ from typing import Literal
 import attrs
 
 from mux_async.emulator.http._messages import ApiError, Response, created, data, invalid, json_response, no_content, not_found
-from mux_async.emulator.resources._asset_lifecycle import add_text_track, begin_shots, begin_track
+from mux_async.emulator.resources._asset_lifecycle import add_track, begin_shots, begin_track
 from mux_async.emulator.robots._jobs import OPEN, VERSIONS, check_terms, create_job, event_prefix
 from mux_async.emulator.routing._router import ApiCall, Route, take
 from mux_async.emulator.state._records import Directive, DirectiveRun, Job, Json, Node
@@ -254,11 +254,8 @@ def _request(state: State, environment: Environment, run: DirectiveRun, asset: A
             begin_shots(state, environment, asset)
         return
     is_generated = source["action"] == "generate_subtitles"
-    track = add_text_track(state, asset, parameters, source="generated_vod" if is_generated else "uploaded")
-    if parameters.get("type") == "audio":
-        track.type, track.text_type, track.text_source, track.closed_captions = "audio", None, None, None
-        track.primary, track.duration = False, None if asset.media is None else asset.media.duration
-    elif is_generated:
+    track = add_track(state, asset, parameters, source="generated_vod" if is_generated else "uploaded")
+    if is_generated:
         track.language_code = parameters.get("language_code", "auto")
     begin_track(state, environment, asset, track)
 

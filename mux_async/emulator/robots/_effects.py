@@ -11,7 +11,7 @@ import orjson
 
 from mux_async.emulator.http._messages import Response, not_found, text
 from mux_async.emulator.media._probe import MediaInfo
-from mux_async.emulator.resources._asset_lifecycle import add_ready_track, add_text_track, remove_playback_ids
+from mux_async.emulator.resources._asset_lifecycle import add_ready_track, add_track, remove_playback_ids
 from mux_async.emulator.robots._outputs import ANSWERS, Material, cues, edited, in_seconds
 from mux_async.emulator.state._records import Job, Json
 from mux_async.emulator.state._state import Asset, Environment, State, Track
@@ -130,7 +130,7 @@ class _Work:
 
     def _add_text(self, name: str, language: str, kind: str = "subtitles") -> Track:
         entry = {"language_code": language, "name": name, "text_type": kind}
-        track = add_text_track(self._state, self._asset, entry, source="uploaded")
+        track = add_track(self._state, self._asset, entry, source="uploaded")
         add_ready_track(self._state, self._environment, self._asset, track)
         return track
 
@@ -166,17 +166,8 @@ class _Work:
         if not self._uploads:
             return {"temporary_audio_url": self._url("audio.wav")}
         language: str = self._job.parameters["to_language_code"]
-        track = Track(
-            self._state.id_generator.id("track"),
-            "audio",
-            status="preparing",
-            duration=self._media.duration,
-            max_channels=2,
-            primary=False,
-            language_code=language,
-            name=self._track_name(f"{language} (dubbed)"),
-        )
-        self._asset.tracks.append(track)
+        entry = {"type": "audio", "language_code": language, "name": self._track_name(f"{language} (dubbed)")}
+        track = add_track(self._state, self._asset, entry, source="uploaded")
         add_ready_track(self._state, self._environment, self._asset, track)
         return {"uploaded_track_id": track.id}
 
