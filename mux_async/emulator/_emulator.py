@@ -329,9 +329,9 @@ class Emulator:
         if request.method == "GET" and request.segments[: len(EXPORTS_PREFIX)] == EXPORTS_PREFIX:
             return lambda _: download(request, self._state, self._dataset_cache)
         if asks_for_overview(request):
-            return lambda _: self._look(request)
+            return lambda _: self._overview(request)
         if request.method == "GET" and request.segments[:2] == (CONTROL_PREFIX, "api"):
-            return lambda _: self._read(request)
+            return lambda _: self._read_api(request)
         if request.segments[0] == CONTROL_PREFIX:
             return partial(control, ControlCall(self._state, self.faults, self._arrivals, self.reset, request))
         if self._stub is not None:
@@ -380,11 +380,11 @@ class Emulator:
     def _reading(self) -> AbstractContextManager[None]:
         return nullcontext() if self._file is None else self._file.reading()
 
-    def _look(self, request: Request) -> Response:
+    def _overview(self, request: Request) -> Response:
         with self._reading():
             return overview(request, self._state, self._limiter, tuple(self._arrivals), self.settings.tokens)
 
-    def _read(self, request: Request) -> Response:
+    def _read_api(self, request: Request) -> Response:
         """Respond to a GET of the API for the page, from the first environment that has the object."""
         plain = attrs.evolve(request, target=request.target.removeprefix(f"/{CONTROL_PREFIX}/api"))
         found = self._router.find("GET", plain.segments)

@@ -89,7 +89,7 @@ def test_a_total_smaller_than_what_is_stored(stored: int, total: int) -> None:
     session.settle(is_last=False)
     before = session.dump()
     for content_range, length in [(f"bytes */{total}", 0), (f"bytes 0-{total - 1}/{total}", total), (None, total)]:
-        with pytest.raises(SessionError, match=f"said to have {total} bytes, and {len(data)} are stored") as caught:
+        with pytest.raises(SessionError, match=f"declared with {total} bytes, and {len(data)} are stored") as caught:
             session.begin(content_range, length)
         assert caught.value.status == 400
         assert session.dump() == before

@@ -137,7 +137,7 @@ def _found(request: DataRequest) -> list[_Incident]:
 
 def _of_value(dimension: str, value: str, views: Sequence[View], this_hour: int) -> Iterator[_Incident]:
     bad: list[_Hour] = []
-    for hour in _judged(views):
+    for hour in _rated_hours(views):
         if bad and hour.number - bad[-1].number > _EXPIRY:
             yield _Incident(dimension, value, tuple(bad), "expired", None)
             bad = []
@@ -151,7 +151,7 @@ def _of_value(dimension: str, value: str, views: Sequence[View], this_hour: int)
         yield _Incident(dimension, value, tuple(bad), status, None)
 
 
-def _judged(views: Sequence[View]) -> Iterator[_Hour]:
+def _rated_hours(views: Sequence[View]) -> Iterator[_Hour]:
     for number, part in grouped(views, lambda view: view.view_end // _HOUR).items():
         if len(part) >= MIN_SAMPLE:
             yield _Hour(number, len(part), tuple(view for view in part if view.outcome.playback_failure))

@@ -77,7 +77,7 @@ def _reader(kind: str, dimension: str) -> Reader:
 
 
 @attrs.frozen
-class _Asked:
+class _SubviewRequest:
     """What all of them take."""
 
     request: DataRequest
@@ -90,7 +90,7 @@ class _Asked:
         return {"metric": _METRIC, "subview_type": self.kind, "unit": _UNIT}
 
 
-def _asked(request: DataRequest) -> _Asked:
+def _asked(request: DataRequest) -> _SubviewRequest:
     if "METRIC_ID" in request.call.params:
         request.path_choice("METRIC_ID", (_METRIC,), "metric of subviews")
     kind = request.path_choice("SUBVIEW_TYPE", tuple(_TYPES), "kind of subview")
@@ -100,10 +100,10 @@ def _asked(request: DataRequest) -> _Asked:
     conditions = [parse_filter(text, allowed, traces=False) for text in given]
     views = request.views(timeframe, ())
     pieces = [Piece(view, stretch) for view in views for stretch in view.playback.stretches]
-    return _Asked(request, kind, timeframe, select(pieces, compiled(conditions, partial(_reader, kind))))
+    return _SubviewRequest(request, kind, timeframe, select(pieces, compiled(conditions, partial(_reader, kind))))
 
 
-def _group_by(asked: _Asked) -> list[str]:
+def _group_by(asked: _SubviewRequest) -> list[str]:
     """Return the attributes to group by. Modes of the player have but one."""
     allowed = list(_TYPES[asked.kind])
     given = asked.request.query.list_of("group_by")
@@ -120,7 +120,7 @@ def _sums(pieces: Iterable[Piece], value_of_piece: Callable[[Piece], str]) -> Co
     return sums
 
 
-def _rows(asked: _Asked, pieces: Iterable[Piece], group_by: Sequence[str]) -> list[Json]:
+def _rows(asked: _SubviewRequest, pieces: Iterable[Piece], group_by: Sequence[str]) -> list[Json]:
     """Sum up playing time by the attributes, longest first."""
     readers = [_reader(asked.kind, name) for name in group_by]
     sums = _sums(pieces, lambda piece: ", ".join(read(piece) or EMPTY for read in readers))
@@ -128,7 +128,7 @@ def _rows(asked: _Asked, pieces: Iterable[Piece], group_by: Sequence[str]) -> li
     return ordered(rows, lambda row: row["metric_value"], descending=True, value=lambda row: str(row["breakdown_value"]))
 
 
-def _limit(asked: _Asked) -> int:
+def _limit(asked: _SubviewRequest) -> int:
     return min(MAX_LIMIT, asked.request.query.whole("breakdown_value_limit", 10))
 
 

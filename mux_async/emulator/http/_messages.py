@@ -144,8 +144,8 @@ class ApiError(Exception):
 
     def response(self, family: str = "") -> Response:
         """Return the response. *family* is the first part of the path: Robots has one ``message`` (facts/README.md, Oddities)."""
-        said = {"message": "; ".join(self.messages)} if family == "robots" else {"messages": list(self.messages)}
-        return json_response(self.status, {"error": {"type": self.type, **said}})
+        members = {"message": "; ".join(self.messages)} if family == "robots" else {"messages": list(self.messages)}
+        return json_response(self.status, {"error": {"type": self.type, **members}})
 
 
 def invalid(*messages: str) -> ApiError:

@@ -8,7 +8,7 @@ from mux_async.emulator.http._messages import Response, created, data, invalid, 
 from mux_async.emulator.live import _encoders
 from mux_async.emulator.resources._asset_lifecycle import add_playback_id, remove_playback_ids
 from mux_async.emulator.resources._asset_options import check_drm, check_policy, check_resolutions, normalized
-from mux_async.emulator.routing._router import ApiCall, Handler, Route, known
+from mux_async.emulator.routing._router import ApiCall, Handler, Route, check_choice
 from mux_async.emulator.state._serialization import live_stream_json, present
 from mux_async.emulator.state._state import Environment, Json, LiveStream, SimulcastTarget, State
 from mux_async.emulator.webhooks._events import live_event, target_event
@@ -72,7 +72,7 @@ def _create(call: ApiCall) -> Response:
 
 def _list(call: ApiCall) -> Response:
     status, key = call.request.query.get("status"), call.request.query.get("stream_key")
-    known(status, ("active", "idle", "disabled"), "status")
+    check_choice(status, ("active", "idle", "disabled"), "status")
     found = [
         stream
         for stream in reversed(call.environment.live_streams.values())

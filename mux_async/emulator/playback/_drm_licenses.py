@@ -75,8 +75,8 @@ def _policy(environment: Environment, id: str) -> str:
 
 def _widevine(digest: bytes) -> Response:
     """A ``SignedMessage`` in protobuf: its type (2, a license), its content, and a signature."""
-    said, signature = digest[:32], digest[32:]
-    message = b"\x08\x02" + b"\x12" + bytes([len(said)]) + said + b"\x1a" + bytes([len(signature)]) + signature
+    content, signature = digest[:32], digest[32:]
+    message = b"\x08\x02" + b"\x12" + bytes([len(content)]) + content + b"\x1a" + bytes([len(signature)]) + signature
     return text(200, message, "application/octet-stream")
 
 

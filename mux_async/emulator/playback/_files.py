@@ -116,11 +116,11 @@ def captions(playback: PlaybackRequest, name: str) -> Response:
     if track is None or track.status != "ready":
         raise not_found()
     if extension == "vtt":
-        return text(200, f"WEBVTT\n\n{_stamp(0.0)} --> {_stamp(playback.media.duration)}\n{_said(track)}\n", "text/vtt")
+        return text(200, f"WEBVTT\n\n{_stamp(0.0)} --> {_stamp(playback.media.duration)}\n{_caption(track)}\n", "text/vtt")
     if extension == "m3u8":
         return text(200, _captions_playlist(playback, track), "application/vnd.apple.mpegurl")
     if extension == "txt" and (track.text_source or "").startswith("generated"):
-        return text(200, f"{_said(track)}\n")
+        return text(200, f"{_caption(track)}\n")
     raise not_found()
 
 
@@ -133,7 +133,7 @@ def _captions_playlist(playback: PlaybackRequest, track: Track) -> str:
     return f"{head}#EXTINF:{duration:.3f},\n{track.id}.vtt{suffix}\n#EXT-X-ENDLIST\n"
 
 
-def _said(track: Track) -> str:
+def _caption(track: Track) -> str:
     return f"({track.name or track.language_code}: nothing is said)"
 
 

@@ -73,7 +73,11 @@ def _node_json(environment: Environment, run: DirectiveRun, node: Node) -> Json:
     if node.job_id is not None:
         return {**shown, "status": "dispatched", "job_id": node.job_id}
     asset = environment.assets.get(run.asset_id)
-    inputs = [] if asset is None else [_look(environment, run, asset, name) for name in _binding(run, node).get("inputs") or ()]
+    inputs = (
+        []
+        if asset is None
+        else [_input_state(environment, run, asset, name) for name in _binding(run, node).get("inputs") or ()]
+    )
     sources = [found.detail for found in inputs if found.state == "made"]
     if sources:
         return {**shown, "status": "waiting_for_source_workflow", "source_workflows": sources}
@@ -129,23 +133,23 @@ def run_directive_step(state: State, environment: Environment, name: str, subjec
     run = environment.directive_runs.get(subject)
     if run is not None and run.status == "pending":
         run.status = "dispatching"
-        _go_on(state, environment, run)
+        _advance(state, environment, run)
 
 
 def reconsider(state: State, environment: Environment) -> None:
     """Check the inputs of every open run again."""
     for run in [run for run in environment.directive_runs.values() if run.status not in ENDED and run.status != "pending"]:
-        _go_on(state, environment, run)
+        _advance(state, environment, run)
 
 
-def _go_on(state: State, environment: Environment, run: DirectiveRun) -> None:
+def _advance(state: State, environment: Environment, run: DirectiveRun) -> None:
     asset = environment.assets.get(run.asset_id)
     for node in run.nodes:
         if node.job_id is None and node.reason is None:
             if asset is None:
                 node.reason = "the asset was deleted"
             else:
-                _try(state, environment, run, asset, node)
+                _dispatch(state, environment, run, asset, node)
     jobs = [environment.jobs.get(node.job_id) for node in run.nodes if node.job_id is not None]
     if any(job is not None and job.status in OPEN for job in jobs):
         run.status = "running"
@@ -158,11 +162,11 @@ def _go_on(state: State, environment: Environment, run: DirectiveRun) -> None:
         _run_event(state, environment, run.status, run)
 
 
-def _try(state: State, environment: Environment, run: DirectiveRun, asset: Asset, node: Node) -> None:
+def _dispatch(state: State, environment: Environment, run: DirectiveRun, asset: Asset, node: Node) -> None:
     binding = _binding(run, node)
     for name in binding.get("inputs") or ():
-        _request(state, environment, run, asset, name)
-    inputs = [_look(environment, run, asset, name) for name in binding.get("inputs") or ()]
+        _request_resource(state, environment, run, asset, name)
+    inputs = [_input_state(environment, run, asset, name) for name in binding.get("inputs") or ()]
     missing = next((found.detail for found in inputs if found.state == "missing"), None)
     if missing is not None:
         node.reason = missing
@@ -172,7 +176,9 @@ def _try(state: State, environment: Environment, run: DirectiveRun, asset: Asset
     given: Json = binding.get("params") or {}
     parameters: Json = {**given, "asset_id": asset.id}
     if node.workflow in _NEEDS_TRACK:
-        tracks = [found.detail for found in inputs if found.detail] or [track.id for track in _ready(asset, "text", None)]
+        tracks = [found.detail for found in inputs if found.detail] or [
+            track.id for track in _ready_tracks(asset, "text", None)
+        ]
         if not tracks:
             node.reason = "the asset has no text track"
             return
@@ -193,7 +199,7 @@ def _try(state: State, environment: Environment, run: DirectiveRun, asset: Asset
 # ---- inputs
 
 
-def _ready(asset: Asset, kind: str, language: str | None) -> list[Track]:
+def _ready_tracks(asset: Asset, kind: str, language: str | None) -> list[Track]:
     return [
         track
         for track in asset.tracks
@@ -206,21 +212,21 @@ def _declared(run: DirectiveRun, name: str) -> Json | None:
     return found
 
 
-def _look(environment: Environment, run: DirectiveRun, asset: Asset, name: str) -> Input:
+def _input_state(environment: Environment, run: DirectiveRun, asset: Asset, name: str) -> Input:
     """Return the state of the input of this name: a resource, or a workflow of this run."""
     resource = _declared(run, name)
     if resource is None:
-        return _look_at_workflow(environment, run, name)
+        return _workflow_state(environment, run, name)
     source: Json = resource.get("source") or {"via": "required"}
     if source["via"] == "workflow":
-        return _look_at_workflow(environment, run, source["binding"])
+        return _workflow_state(environment, run, source["binding"])
     if resource["type"] == "video.asset.shots":
         if asset.shots is not None and asset.shots.status == "completed":
             return Input("there")
         if asset.shots is not None and asset.shots.status in {"errored", "skipped"}:
             return Input("missing", "the asset has no shots")
     else:
-        tracks = _ready(asset, "audio" if resource.get("kind") == "audio" else "text", resource.get("language"))
+        tracks = _ready_tracks(asset, "audio" if resource.get("kind") == "audio" else "text", resource.get("language"))
         if tracks:
             return Input("there", tracks[0].id)
     if source["via"] == "required":
@@ -228,7 +234,7 @@ def _look(environment: Environment, run: DirectiveRun, asset: Asset, name: str) 
     return Input("awaited")
 
 
-def _look_at_workflow(environment: Environment, run: DirectiveRun, name: str) -> Input:
+def _workflow_state(environment: Environment, run: DirectiveRun, name: str) -> Input:
     node = take(run.nodes, lambda node: node.reference_id == name)
     if node is None or node.reason is not None:
         return Input("missing", f"the workflow {name} failed")
@@ -241,11 +247,15 @@ def _look_at_workflow(environment: Environment, run: DirectiveRun, name: str) ->
     return Input("there", outputs.get("uploaded_track_id") or outputs.get("track_id") or "")
 
 
-def _request(state: State, environment: Environment, run: DirectiveRun, asset: Asset, name: str) -> None:
+def _request_resource(state: State, environment: Environment, run: DirectiveRun, asset: Asset, name: str) -> None:
     """Request a missing resource from the API, once, if the directive asks for that."""
     resource = _declared(run, name)
     source: Json = (resource or {}).get("source") or {}
-    if source.get("via") != "mux_api" or name in run.requested or _look(environment, run, asset, name).state != "awaited":
+    if (
+        source.get("via") != "mux_api"
+        or name in run.requested
+        or _input_state(environment, run, asset, name).state != "awaited"
+    ):
         return
     run.requested.append(name)
     parameters: Json = source.get("params") or {}

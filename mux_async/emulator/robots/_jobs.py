@@ -16,7 +16,7 @@ import orjson
 
 from mux_async.emulator.http._messages import ApiError, Response, data, invalid, json_response, not_found
 from mux_async.emulator.robots._effects import NEEDS, NEW_WORKFLOWS, WORKFLOWS, JobFailedError, perform
-from mux_async.emulator.routing._router import ApiCall, Route, known, take
+from mux_async.emulator.routing._router import ApiCall, Route, check_choice, take
 from mux_async.emulator.state._records import Job, JobStatus, Json
 from mux_async.emulator.state._serialization import without_none
 from mux_async.emulator.state._state import Asset, Environment, State
@@ -217,8 +217,8 @@ def _retrieve(version: int, workflow: str, call: ApiCall) -> Response:
 def _list(version: int, call: ApiCall) -> Response:
     check_terms(call, version)
     query = call.request.query
-    known(query.get("status") or None, STATUSES, "status")
-    known(query.get("workflow") or None, workflows_of(version), "workflow")
+    check_choice(query.get("status") or None, STATUSES, "status")
+    check_choice(query.get("workflow") or None, workflows_of(version), "workflow")
     wanted = {name: query[name] for name in ("asset_id", "status", "workflow") if query.get(name)}
     found = [
         job

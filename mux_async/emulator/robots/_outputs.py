@@ -138,7 +138,7 @@ def _scenes(material: Material) -> Json:
     scenes: list[Json] = []
     for index, (begin, end) in enumerate(material.pieces(count)):
         shots = [shot for shot in shot_list(material.media.duration) if begin <= shot[0] < end]
-        said = cues(material.media, begin, end)
+        captions = cues(material.media, begin, end)
         scenes.append(
             {
                 "start_ms": _ms(begin),
@@ -148,9 +148,9 @@ def _scenes(material: Material) -> Json:
                 "shots": [
                     {"start_ms": _ms(first), "end_ms": _ms(last), "visual_description": "A wide view."} for first, last in shots
                 ],
-                "cues": said,
+                "cues": captions,
                 "visual_narrative": "People cross a river.",
-                "audible_narrative": " ".join(cue["text"] for cue in said[:3]),
+                "audible_narrative": " ".join(cue["text"] for cue in captions[:3]),
                 "notable_visual_concepts": _concepts(material, index),
             }
         )
@@ -183,20 +183,20 @@ def _key_moments(material: Material) -> Json:
     count = max(1, min(int((material.end - material.start) / length), material.parameters.get("max_moments") or 5))
     moments: list[Json] = []
     for index, (begin, _) in enumerate(material.pieces(count)):
-        said = cues(material.media, begin, begin + length)
+        captions = cues(material.media, begin, begin + length)
         moment: Json = {
             "start_ms": _ms(begin),
             "end_ms": _ms(begin + length),
             "title": f"Moment {index + 1}",
             "overall_score": material.share("moment", index),
-            "cues": said,
-            "audible_narrative": " ".join(cue["text"] for cue in said),
+            "cues": captions,
+            "audible_narrative": " ".join(cue["text"] for cue in captions),
             "notable_audible_concepts": [_TOPICS[index % len(_TOPICS)]],
         }
         if material.media.has_video:
             moment |= {"visual_narrative": "People cross a river.", "notable_visual_concepts": _concepts(material, index)}
-        if said:
-            moment["quotable_segment"] = {"start_ms": said[0]["start_ms"], "text": said[0]["text"]}
+        if captions:
+            moment["quotable_segment"] = {"start_ms": captions[0]["start_ms"], "text": captions[0]["text"]}
         moments.append(moment)
     return {"moments": moments}
 

@@ -149,7 +149,7 @@ def take(found: Iterable[T], matches: Callable[[T], bool]) -> T | None:
     return next((element for element in found if matches(element)), None)
 
 
-def known(value: Any, allowed: Sequence[str], name: str) -> None:
+def check_choice(value: Any, allowed: Sequence[str], name: str) -> None:
     """Refuse a query parameter that is not one of *allowed*. Raises `ApiError` (400)."""
     if value is not None and value not in allowed:
         raise invalid(f"{name} must be one of {', '.join(allowed)}")

@@ -61,7 +61,7 @@ class ContentRange:
 class UploadSession:
     """One file in transfer: how much of it is stored, and what.
 
-    *total* is ``None`` until a request said it. *head* holds the first bytes, at most `HEAD_SIZE`. *is_gone* means that the session was
+    *total* is ``None`` until a request gives it. *head* holds the first bytes, at most `HEAD_SIZE`. *is_gone* means that the session was
     given up. Without a *path* the bytes are dropped.
     """
 
@@ -95,9 +95,9 @@ class UploadSession:
     def _check(self, given: ContentRange, content_length: int | None) -> None:
         if given.total is not None:
             if self.total is not None and given.total != self.total:
-                raise SessionError(400, f"The file was said to have {self.total} bytes, and now {given.total}")
+                raise SessionError(400, f"The file was declared with {self.total} bytes, and now with {given.total}")
             if given.total < self.size:
-                raise SessionError(400, f"The file is said to have {given.total} bytes, and {self.size} are stored")
+                raise SessionError(400, f"The file is declared with {given.total} bytes, and {self.size} are stored")
         if given.first is None:
             if content_length:
                 raise SessionError(400, "A query for the offset has no body")

@@ -22,7 +22,7 @@ from mux_async.emulator.validation._spec import JsonSchema, Operation, Spec, loa
 from mux_async.emulator.validation._validation import Validator
 
 _PLAYLIST = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:5\n#EXT-X-PLAYLIST-TYPE:VOD\n#EXT-X-ENDLIST\n"
-_CAPTIONS = "WEBVTT\n\n00:00:00.000 --> 00:00:05.000\nNothing is said.\n"
+_CAPTIONS = "WEBVTT\n\n00:00:00.000 --> 00:00:05.000\nNothing is known.\n"
 
 
 class Stub:
@@ -102,12 +102,14 @@ class Stub:
         """Repeat members of the request in the object, where they fit."""
         name: str = schema.get("$ref", "")
         members: Mapping[str, JsonSchema] = self._spec.resolve(schema).get("properties", {})
-        said = dict(given)
+        known = dict(given)
         for parameter, value in params.items():
-            said[parameter.lower()] = value
+            known[parameter.lower()] = value
             if name.endswith((_camel(parameter.removesuffix("_ID")), _camel(parameter))):
-                said["id"] = value
-        data.update({key: value for key, value in said.items() if key in members and self._validator.fits(value, members[key])})
+                known["id"] = value
+        data.update(
+            {key: value for key, value in known.items() if key in members and self._validator.fits(value, members[key])}
+        )
 
 
 def _camel(parameter: str) -> str:
@@ -133,7 +135,7 @@ def _medium(request: Request, operation: Operation, params: Mapping[str, str]) -
         case "vtt":
             content = _CAPTIONS
         case "txt":
-            content = "Nothing is said.\n"
+            content = "Nothing is known.\n"
         case "json":
             url = f"{request.origin}/{params['PLAYBACK_ID']}/storyboard.jpg"
             shape = {"tile_width": 256, "tile_height": 160, "duration": 5.0, "tiles": [{"start": 0, "x": 0, "y": 0}]}
