@@ -1,4 +1,4 @@
-"""A program that runs ingests and kills them: a list of orders a line on standard input, for each a forked child, and a line of answers.
+"""A program that runs ingests and kills them: it reads lists of orders, one a line, forks a child for each order, and prints the results.
 
 It imports everything once, so that a child costs a fork and no start of Python. A child runs on a clock that jumps, and speaks to the
 emulator over sockets of its own, in threads: then nothing in it ever waits but for the network. Before and after every transaction of
@@ -42,8 +42,8 @@ NOW_HEADER = "X-Test-Now"
 CHUNK = 256 * 1024
 
 
-class Doom:
-    """Counts the points where the process may die, and dies at the one that was chosen."""
+class KillPoints:
+    """Counts the points at which the process may be killed, and kills it at the chosen one."""
 
     def __init__(self, kill_at: int, tell: int) -> None:
         self._kill_at = kill_at
@@ -57,40 +57,40 @@ class Doom:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-class DoomedStore(JournalStore):
-    def __init__(self, path: Path, doom: Doom) -> None:
-        self._doom = doom
+class KilledStore(JournalStore):
+    def __init__(self, path: Path, kill_points: KillPoints) -> None:
+        self._kill_points = kill_points
         super().__init__(path)
 
     @contextmanager
     def _transaction(self) -> Generator[sqlite3.Connection]:
-        self._doom("before a transaction")
+        self._kill_points("before a transaction")
         with super()._transaction() as sql:
             yield sql
-            self._doom("within a transaction")
-        self._doom("after a transaction")
+            self._kill_points("within a transaction")
+        self._kill_points("after a transaction")
 
 
-class DoomedTransport:
+class KilledTransport:
     """HTTP with blocking sockets, in threads."""
 
-    def __init__(self, doom: Doom, base: float) -> None:
-        self._doom = doom
+    def __init__(self, kill_points: KillPoints, base: float) -> None:
+        self._kill_points = kill_points
         self._base = base
 
     async def send(self, request: HttpRequest, /) -> HttpResponse:
         parts = urlsplit(request.url)
         line = f"{request.method} {parts.path.partition('_upload')[0]}"
-        self._doom(f"before {line}")
+        self._kill_points(f"before {line}")
         body = request.body
         pieces = [piece async for piece in _pieces(body)] if isinstance(body, Body) else [body or b""]
         connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
         try:
             now = self._base + anyio.current_time()
             answer = await anyio.to_thread.run_sync(self._exchange, connection, request, b"".join(pieces), now)
-            self._doom(f"at the head of the answer to {line}")
+            self._kill_points(f"at the head of the answer to {line}")
             content = await anyio.to_thread.run_sync(answer.read)
-            self._doom(f"after the answer to {line}")
+            self._kill_points(f"after the answer to {line}")
         except (OSError, http.client.HTTPException) as error:
             raise TransportError(repr(error), delivery=Delivery.MAYBE_PROCESSED, phase=Phase.READ_HEAD) from error
         finally:
@@ -114,14 +114,14 @@ class DoomedTransport:
         if len(body) >= CHUNK // 4:
             half = len(body) // 2
             connection.send(body[:half])
-            self._doom("in the middle of the bytes")
+            self._kill_points("in the middle of the bytes")
             body = body[half:]
         if body:
             connection.send(body)
         return connection.getresponse()
 
     async def aclose(self) -> None:
-        """Nothing is kept open."""
+        """Do nothing: no connection is kept open."""
 
 
 async def _pieces(body: Body) -> AsyncIterator[bytes]:
@@ -130,37 +130,37 @@ async def _pieces(body: Body) -> AsyncIterator[bytes]:
 
 
 def items(folder: Path) -> list[Item]:
-    """Return the mixed lot: files of one chunk and of several, URLs, one that is not what it was, one that Mux cannot read."""
+    """Return mixed items: files of one chunk and of several, URLs, a changed file, and one that Mux cannot process."""
     good = [file_item(folder / name) for name in ("small.mp4", "large.mp4", "errored.mp4")]
     urls = [url_item(f"https://example.com/{name}.mp4") for name in ("a", "b")]
     changed = attrs.evolve(file_item(folder / "changed.mp4"), modified_ns=1)
     return [good[0], urls[0], changed, good[1], urls[1], good[2]]
 
 
-async def run(origin: str, folder: Path, journal: Path, doom: Doom, base: float) -> dict[str, Any]:
+async def run(origin: str, folder: Path, journal: Path, kill_points: KillPoints, base: float) -> dict[str, Any]:
     mux = Mux(
         token_id="test-token",
         token_secret="test-secret",
         base_url=origin,
-        transport=DoomedTransport(doom, base),
+        transport=KilledTransport(kill_points, base),
         limits=LimitSettings(enabled=False),
         clock=anyio.current_time,
         random=Random(1),
     )
-    writer = Journal(DoomedStore(journal, doom))
+    writer = Journal(KilledStore(journal, kill_points))
     summary = await Ingest(mux, items(folder), journal=writer, concurrency=2, chunk_size=CHUNK).run()
     writer.close()
-    return {"points": doom.points, "summary": attrs.asdict(summary)}
+    return {"points": kill_points.points, "summary": attrs.asdict(summary)}
 
 
 def child(origin: str, folder: Path, order: dict[str, Any], tell: int) -> None:
-    doom = Doom(order["kill_at"], tell)
+    kill_points = KillPoints(order["kill_at"], tell)
     answer = anyio.run(
         run,
         origin,
         folder,
         Path(order["journal"]),
-        doom,
+        kill_points,
         order["base"],
         backend_options={"loop_factory": VirtualTimeLoop},
     )
@@ -177,7 +177,7 @@ def main() -> None:
 
 
 def start(origin: str, folder: Path, order: dict[str, Any]) -> tuple[int, int]:
-    """Fork a child. Returns its process id, and where it tells how it goes."""
+    """Fork a child. Returns its process id, and the descriptor of its output."""
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:

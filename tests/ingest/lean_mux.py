@@ -1,4 +1,4 @@
-"""A Mux that keeps next to nothing: for runs of a hundred thousand items, whose client is to be measured and not the server.
+"""A server that keeps very little state, for runs of a hundred thousand items in which the client is measured.
 
 Of each asset it keeps the key, the time and, for uploads, the id: a list holds them in order of age. It fails on purpose: connections that
 are refused, or cut before and after the request was acted on, and 500s.
@@ -26,7 +26,7 @@ NOT_FOUND = {"error": {"type": "not_found", "messages": ["no such thing"]}}
 
 
 class LeanMux:
-    """A transport with a Mux behind it.
+    """A transport that answers as Mux does.
 
     Args:
         time_to_ready: Seconds from an asset's creation to its being ready.
@@ -50,7 +50,7 @@ class LeanMux:
         self.posts = 0
 
     async def aclose(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no connection is open."""
 
     def _fails(self, how: str) -> bool:
         fails = self._random.random() < self._trouble

@@ -1,4 +1,4 @@
-"""Ingests that are killed at every place where a process can die, against a Mux that outlives them.
+"""Ingests that are killed at every point at which a process can die, against an emulator that continues to run.
 
 A mixed lot (a file of one chunk, one of several, two URLs, a file that was changed, one that Mux can make nothing of) is ingested, and the
 process is killed with SIGKILL at the first place; the same is run again, to the end. Then the second place, and so on: the points are
@@ -48,7 +48,7 @@ def probe(source: MediaSource) -> MediaInfo | InputProblem:
     return InputProblem("invalid_input", "not a film") if source.size == SIZES["errored.mp4"] else MediaInfo(10.0)
 
 
-class World:
+class EmulatedServer:
     """A Mux, its time as its clients tell it, and what it was sent."""
 
     def __init__(self) -> None:
@@ -67,19 +67,19 @@ class World:
         return json.loads(response.body)
 
 
-class Door(BaseHTTPRequestHandler):
+class RequestHandler(BaseHTTPRequestHandler):
     """Hands requests to the emulator piece by piece, so that one that breaks off has been received as far as it came."""
 
-    world: World
+    emulated: EmulatedServer
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     wbufsize = -1
 
     def handle_any(self) -> None:
-        world = self.world
-        with world.lock:
-            world.now = max(world.now, float(self.headers.get(NOW_HEADER, "0")))
-            exchange = world.emulator.begin(
+        emulated = self.emulated
+        with emulated.lock:
+            emulated.now = max(emulated.now, float(self.headers.get(NOW_HEADER, "0")))
+            exchange = emulated.emulator.begin(
                 Request(self.command, self.path, tuple(self.headers.items()), origin=f"http://{self.headers['Host']}")
             )
         left = int(self.headers.get("Content-Length", "0"))
@@ -90,16 +90,16 @@ class Door(BaseHTTPRequestHandler):
                     self.close_connection = True
                     return
                 left -= len(piece)
-                with world.lock:
-                    world.received[self.path] += len(piece)
+                with emulated.lock:
+                    emulated.received[self.path] += len(piece)
                     exchange.feed(piece)
-            with world.lock:
+            with emulated.lock:
                 response = exchange.finish().response
         except OSError:
             self.close_connection = True
             return
         finally:
-            with world.lock:
+            with emulated.lock:
                 exchange.cut()
         assert response is not None
         try:
@@ -126,23 +126,23 @@ class Door(BaseHTTPRequestHandler):
             super().finish()
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 @attrs.define
-class Bench:
+class Harness:
     """The Mux, the files, and the program that runs and kills."""
 
-    world: World
+    emulated: EmulatedServer
     folder: Path
     journals: Path
     program: subprocess.Popen[str]
 
     def run(self, journal: Path, *kill_at: int) -> list[dict[str, Any]]:
-        """Run ingests at the same time, each killed at its place; 0 kills none."""
+        """Run ingests at the same time, each killed at its place; 0 is for one that is not killed."""
         assert self.program.stdin is not None
         assert self.program.stdout is not None
-        orders = [{"journal": str(journal), "kill_at": place, "base": self.world.now} for place in kill_at]
+        orders = [{"journal": str(journal), "kill_at": place, "base": self.emulated.now} for place in kill_at]
         self.program.stdin.write(json.dumps(orders) + "\n")
         self.program.stdin.flush()
         answers: list[dict[str, Any]] = json.loads(self.program.stdout.readline())
@@ -150,12 +150,12 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Generator[Bench]:
+def harness(tmp_path_factory: pytest.TempPathFactory) -> Generator[Harness]:
     folder = tmp_path_factory.mktemp("crashes")
     for number, (name, size) in enumerate(SIZES.items()):
         (folder / name).write_bytes(Random(number).randbytes(size))
-    world = World()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("WorldDoor", (Door,), {"world": world}))
+    emulated = EmulatedServer()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("EmulatedHandler", (RequestHandler,), {"emulated": emulated}))
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     origin = f"http://127.0.0.1:{server.server_address[1]}"
@@ -169,7 +169,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Generator[Bench]:
             tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as journals,
             subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as program,
         ):
-            yield Bench(world, folder, Path(journals), program)
+            yield Harness(emulated, folder, Path(journals), program)
             assert program.stdin is not None
             program.stdin.close()
             assert program.wait(10) == 0
@@ -178,10 +178,10 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Generator[Bench]:
         server.server_close()
 
 
-def check(bench: Bench, journal: Path) -> None:
-    """Assert that everything became what it should, once."""
-    world = bench.world
-    assets = world.ask("GET", "/video/v1/assets?limit=100")["data"]
+def check(harness: Harness, journal: Path) -> None:
+    """Assert that every item has the expected asset, once."""
+    emulated = harness.emulated
+    assets = emulated.ask("GET", "/video/v1/assets?limit=100")["data"]
     with closing(Journal.open(journal)) as opened:
         entries = {entry.source: entry for entry in opened.entries()}
     assert len(entries) == 6
@@ -198,76 +198,76 @@ def check(bench: Bench, journal: Path) -> None:
         assert status[entry.asset_id or ""] == ("errored" if name == "errored.mp4" else "ready")
         if entry.upload_id is None:
             continue
-        stored = world.emulator.stored_upload(entry.upload_id)
+        stored = emulated.emulator.stored_upload(entry.upload_id)
         assert stored is not None
-        assert stored.crc32 == zlib.crc32((bench.folder / name).read_bytes())
+        assert stored.crc32 == zlib.crc32((harness.folder / name).read_bytes())
 
 
-def sent(bench: Bench) -> int:
-    return sum(number for path, number in bench.world.received.items() if "_upload" in path)
+def sent(harness: Harness) -> int:
+    return sum(number for path, number in harness.emulated.received.items() if "_upload" in path)
 
 
-def killed_once(bench: Bench, place: int, whole: int) -> str | None:
-    """Kill a run at *place* and run the same again; returns what the place was, ``None`` when the run came to its end before it."""
-    bench.world.fresh()
-    journal = bench.journals / f"{place}.journal"
-    (killed,) = bench.run(journal, place)
+def killed_once(harness: Harness, place: int, whole: int) -> str | None:
+    """Kill a run at *place* and run it again. Returns the name of the place; ``None`` if the run ended before it."""
+    harness.emulated.fresh()
+    journal = harness.journals / f"{place}.journal"
+    (killed,) = harness.run(journal, place)
     if killed["status"] == 0:  # threads are not always as fast as each other: this time there were fewer points
         return None
     assert killed["status"] == signal.SIGKILL
-    (again,) = bench.run(journal, 0)
+    (again,) = harness.run(journal, 0)
     try:
         assert again["status"] == 0
         assert again["summary"]["reason"] is None
-        check(bench, journal)
-        assert sent(bench) <= whole + LARGEST_CHUNK
+        check(harness, journal)
+        assert sent(harness) <= whole + LARGEST_CHUNK
     except AssertionError as error:
         error.add_note(f"killed at place {place}: {killed['killed']}")
         raise
     return str(killed["killed"])
 
 
-def test_killed_anywhere(bench: Bench) -> None:
+def test_killed_anywhere(harness: Harness) -> None:
     """Killed at any point: after the next run there is exactly one asset for each item, and at most one chunk was sent twice."""
-    (whole,) = bench.run(bench.journals / "whole.journal", 0)
+    (whole,) = harness.run(harness.journals / "whole.journal", 0)
     assert whole["status"] == 0
-    check(bench, bench.journals / "whole.journal")
-    once = sent(bench)
+    check(harness, harness.journals / "whole.journal")
+    once = sent(harness)
     points = range(1, whole["points"] + 1)
     assert len(points) > 90
     chosen = points if EVERY_PLACE else sorted(Random(SEED).sample(points, 30))
-    died = Counter(killed_once(bench, place, once) for place in chosen)
+    died = Counter(killed_once(harness, place, once) for place in chosen)
 
     assert died.total() - died[None] > 0.8 * len(chosen)
     print(f"{len(points)} points, {died.total() - died[None]} deaths: {dict(died)}")
 
 
-def test_killed_again_and_again(bench: Bench) -> None:
+def test_killed_again_and_again(harness: Harness) -> None:
     """A run that is killed, and whose successors are killed as well, ends with the same result."""
     random = Random(SEED)
     for number in range(20 if EVERY_PLACE else 3):
-        bench.world.fresh()
-        journal = bench.journals / f"chain-{number}.journal"
+        harness.emulated.fresh()
+        journal = harness.journals / f"chain-{number}.journal"
         points = [random.randrange(5, 60) for _ in range(5)]
-        deaths = [bench.run(journal, place)[0]["status"] for place in points]
-        assert bench.run(journal, 0)[0]["summary"]["reason"] is None
-        check(bench, journal)
+        deaths = [harness.run(journal, place)[0]["status"] for place in points]
+        assert harness.run(journal, 0)[0]["summary"]["reason"] is None
+        check(harness, journal)
 
         assert deaths[0] == signal.SIGKILL
 
 
-def test_killed_beside_another(bench: Bench) -> None:
+def test_killed_beside_another(harness: Harness) -> None:
     """If one of two processes with one journal is killed, the other continues its items, and nothing is created twice."""
     random = Random(SEED)
     deaths = 0
     for number in range(20 if EVERY_PLACE else 4):
-        bench.world.fresh()
-        journal = bench.journals / f"pair-{number}.journal"
-        killed, other = bench.run(journal, random.randrange(5, 30), 0)
+        harness.emulated.fresh()
+        journal = harness.journals / f"pair-{number}.journal"
+        killed, other = harness.run(journal, random.randrange(5, 30), 0)
         deaths += killed["status"] == signal.SIGKILL  # or the other was so fast that there was little to do
         assert other["status"] == 0
         assert other["summary"]["reason"] is None
-        check(bench, journal)
+        check(harness, journal)
         with closing(Journal.open(journal)) as opened:
             assert opened.summary().runs == 0
 

@@ -104,7 +104,7 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
 
 @contextmanager
 def files_no_longer_than(size: int) -> Generator[None]:
-    """Let the operating system refuse to write on, as it does on a full disk."""
+    """Limit the size of files, so that writing fails as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:

@@ -37,7 +37,7 @@ _accounts = count()
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Generator[Path]:
-    """A folder in memory, where there is one: half a million flushes to a disk are a test of the disk."""
+    """Return a folder in memory if possible: half a million flushes to a disk would measure the disk."""
     shared = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else tmp_path) as made:
         yield Path(made)

@@ -1,4 +1,4 @@
-"""The upload machine step by step: what follows from each answer, each wait and each stored state, to the byte and to the word."""
+"""The upload machine step by step: what follows from each response, each wait and each stored state."""
 
 from __future__ import annotations
 

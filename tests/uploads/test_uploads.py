@@ -1,4 +1,4 @@
-"""``mux.uploads`` against the emulator: files become assets, whatever breaks on the way."""
+"""``mux.uploads`` against the emulator: files become assets, also with faults on the way."""
 
 from __future__ import annotations
 

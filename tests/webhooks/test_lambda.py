@@ -96,7 +96,7 @@ def test_events(kind: str) -> None:
     ids=str,
 )
 def test_refused(change: dict[str, Any]) -> None:
-    """What is not signed, or not as AWS passes it, is a `SignatureError`, and a 400 of the function."""
+    """An unsigned event, or one in another format, is a `SignatureError`, and the function returns a 400."""
     event = {**EVENTS["1.0"], **change}
     with pytest.raises(SignatureError):
         unwrap((delivery := read_event(event)).body, delivery.headers, SECRET, now=NOW)
@@ -107,7 +107,7 @@ def test_refused(change: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("event", [{}, {"Records": []}, None, "text", []])
 def test_no_request(event: Any) -> None:
-    """An event that is no HTTP request, such as one of a queue or of the console's test button, is refused by name."""
+    """An event that is not an HTTP request, such as one of a queue or of the console's test button, is refused by name."""
     with pytest.raises(SignatureError, match="API Gateway"):
         read_event(event)
 
@@ -115,6 +115,6 @@ def test_no_request(event: Any) -> None:
 
 
 def test_base64_that_was_not_decoded() -> None:
-    """Passing the Base64 text of an event as the body says that, and where it is decoded."""
+    """If the Base64 text of an event is passed as the body, the message says so, and what decodes it."""
     with pytest.raises(SignatureError, match="aws_lambda"):
         unwrap(BASE64.encode(), SIGNATURE, SECRET, now=NOW)

@@ -1,4 +1,4 @@
-"""The official Node client and we agree: on what we sign, on what the emulator signs, and on what is to be refused."""
+"""The official Node client accepts and refuses the same deliveries: signed by us, signed by the emulator, and invalid ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCRIPT = Path(__file__).parent / "node" / "verify.cjs"
 
 @attrs.frozen
 class Sent:
-    """A delivery, and what both are to think of it."""
+    """A delivery, and whether both are to accept it."""
 
     body: bytes
     header: str
@@ -59,7 +59,7 @@ def deliveries() -> list[Sent]:
 
 @pytest.fixture(scope="module")
 def verdicts() -> list[str]:
-    """What the official client says of each delivery."""
+    """Return the result of the official client for each delivery."""
     folder = official.node_modules()
     copy = folder / SCRIPT.name
     copy.write_text(SCRIPT.read_text())
@@ -75,7 +75,7 @@ def verdicts() -> list[str]:
 
 
 def test_agreement(verdicts: list[str]) -> None:
-    """Both take the same deliveries and refuse the same."""
+    """Both accept the same deliveries and refuse the same."""
     ours: list[str] = []
     for each in deliveries():
         try:

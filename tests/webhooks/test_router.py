@@ -469,7 +469,7 @@ async def test_concurrent_deliveries(store: EventStore, deliveries: int) -> None
 
 
 async def test_wakes_who_waits() -> None:
-    """An attached client's waiters are woken by the delivery, before and whether or not a handler runs."""
+    """A delivery wakes the waiting tasks of an attached client, before a handler runs and also without one."""
     transport = FakeTransport(
         lambda request: respond(json={"data": {**ASSET, "status": "preparing"} if request.path.endswith("1") else []})
     )
@@ -507,7 +507,7 @@ async def test_a_client_that_cannot_be_told() -> None:
 
 
 async def test_emulated() -> None:
-    """What the emulator delivers goes through the router: every event of an asset's life, once, in order."""
+    """The router handles the deliveries of the emulator: every event of an asset, once, in order."""
     emulator = Emulator(
         EmulatorSettings(limits=None, webhooks=(WebhookSettings("https://example.com/hooks", SECRET),)),
         clock=lambda: NOW + anyio.current_time(),

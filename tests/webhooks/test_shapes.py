@@ -1,4 +1,4 @@
-"""Headers, bodies and secrets as programs have them: what can be read is verified, and what cannot is refused by a webhook error."""
+"""Headers, bodies and secrets of many types: readable ones are verified, and others are refused with a webhook error."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ HOSTILE: list[tuple[Any, str]] = [
 
 @pytest.mark.parametrize(("headers", "reason"), HOSTILE, ids=range(len(HOSTILE)))
 def test_headers_that_hold_no_signature(headers: Any, reason: str) -> None:
-    """Whatever stands in the place of the headers is refused as a signature, never a `TypeError` that becomes a 500."""
+    """Anything else in place of the headers is a `SignatureError`, never a `TypeError` that becomes a 500."""
     for take in (unwrap, verify):
         with pytest.raises(SignatureError) as caught:
             cast("Any", take)(BODY, headers, SECRET, now=NOW)
@@ -160,7 +160,7 @@ BODIES: list[Any] = [
 
 @pytest.mark.parametrize("body", BODIES, ids=lambda body: type(body).__name__)
 def test_shapes_of_bodies(body: Any) -> None:
-    """Any buffer does, and text whose UTF-8 is what was signed."""
+    """Any buffer is accepted, and text whose UTF-8 was signed."""
     event = unwrap(body, SIGNATURE, SECRET, now=NOW)
 
     assert isinstance(event, AssetEvent)
@@ -170,7 +170,7 @@ def test_shapes_of_bodies(body: Any) -> None:
 
 @pytest.mark.parametrize("body", [json.loads(BODY), None, 5, [BODY], BODY.decode() + " ", "\ud800", object(), io.BytesIO(BODY)])
 def test_bodies_that_are_no_bytes(body: Any) -> None:
-    """What was parsed or decoded otherwise is refused as a signature and as a `TypeError`; the message says what is needed."""
+    """A parsed or otherwise decoded body is a `SignatureError` and a `TypeError`; the message says what is needed."""
     for take in (unwrap, verify):
         with pytest.raises(BodyTypeError, match="the bytes that arrived") as caught:
             cast("Any", take)(body, SIGNATURE, SECRET, now=NOW)
@@ -212,7 +212,7 @@ CHANGES: list[Change] = [
 
 @pytest.mark.parametrize(("change", "said"), [case[1:] for case in CHANGES], ids=[case[0] for case in CHANGES])
 def test_changes_are_named(change: Callable[[bytes], bytes], said: str) -> None:
-    """A body that was changed on its way is refused, and the error says what was done to it, unless the secret is wrong as well."""
+    """A changed body is refused, and the error names the change, unless the secret is wrong as well."""
     with pytest.raises(SignatureError) as caught:
         unwrap(change(BODY), SIGNATURE, SECRET, now=NOW)
     assert caught.value.reason == "mismatch"
@@ -240,7 +240,7 @@ def test_changes_are_named(change: Callable[[bytes], bytes], said: str) -> None:
     ids=lambda body: str(body)[:24],
 )
 def test_nothing_is_named_for_sure(body: bytes) -> None:
-    """A body made to keep the search for a reason busy, or to break it, is refused like any other."""
+    """A body that is made to slow down or break the search for the change is refused like any other."""
     with pytest.raises(SignatureError, match="either the secret is not that"):
         unwrap(body, SIGNATURE, SECRET, now=NOW)
 
@@ -278,7 +278,7 @@ objects: st.SearchStrategy[Any] = st.recursive(
     st.just(SECRET) | objects,
 )
 def test_anything(body: Any, headers: Any, secrets: Any) -> None:
-    """Any body, headers and secrets give an event or an error of ours."""
+    """Any body, headers and secrets give an event or an error of the SDK."""
     try:
         event = unwrap(body, headers, secrets, now=NOW)
     except (WebhookError, ConfigurationError):
