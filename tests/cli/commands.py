@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
@@ -17,14 +17,18 @@ from typing import Any
 
 import attrs
 import pytest
+import typer
 from anyio.from_thread import start_blocking_portal
+from typer.core import TyperCommand, TyperGroup
 
 from mux_async.cli import main
+from mux_async.cli._app import make_app
 from mux_async.emulator import Arrival, Emulator, EmulatorSettings
 from mux_async.emulator.server import serve
 
 ROOT = Path(__file__).parents[2]
 
+PROGRAM = typer.main.get_command(make_app())
 CREDENTIALS = {"MUX_TOKEN_ID": "test-token", "MUX_TOKEN_SECRET": "test-secret"}
 
 
@@ -41,6 +45,21 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MUX_") and name not in left_out}
     path = os.pathsep.join([str(ROOT), str(ROOT / "transports")])
     return {**kept, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **(extra or {})}
+
+
+def check_options(words: Sequence[str]) -> None:
+    """Check that *words*, the arguments of ``mux-async``, name an existing command and options that it has."""
+    found: object = PROGRAM
+    context = None
+    rest = list(words)
+    while isinstance(found, TyperGroup):
+        parser = found.make_parser(found.context_class(found, parent=context))
+        parser.allow_interspersed_args = False
+        _, rest, _ = parser.parse_args(rest)
+        context = found.context_class(found, parent=context)
+        _, found, rest = found.resolve_command(context, rest)
+    assert isinstance(found, TyperCommand), words
+    found.make_parser(found.context_class(found, parent=context)).parse_args(rest)
 
 
 def run(*arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -17,7 +17,6 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from mux_async import ConfigurationError, MuxError
-from mux_async.cli._app import make_app
 from mux_async.cli._examples import EXAMPLES
 from mux_async.cli._ingest_sources import Sources
 from mux_async.cli._interrupts import open_interrupts
@@ -26,7 +25,7 @@ from mux_async.cli._output import explain
 from mux_async.cli._upload import rate
 from mux_async.cli._upload_state import state_path
 from mux_async.emulator import InputProblem, MediaInfo, MediaSource
-from tests.cli.commands import run_here
+from tests.cli.commands import PROGRAM, check_options, run_here
 
 
 def test_errors_become_sentences(capsys: pytest.CaptureFixture[str]) -> None:
@@ -153,8 +152,6 @@ async def test_what_was_ignored_stays_ignored() -> None:
 
 # Examples of --help
 
-PROGRAM = typer.main.get_command(make_app())
-
 
 def commands(found: object, path: str = "") -> Iterator[str]:
     assert isinstance(found, TyperGroup | TyperCommand)
@@ -182,14 +179,4 @@ def test_shown(name: str) -> None:
 def test_options(example: str) -> None:
     """Each example names an existing command, and options that it has."""
     words = shlex.split(next(part for part in example.split("| ") if part.startswith("mux-async")))[1:]
-    words = words[: words.index("|")] if "|" in words else words
-    found: object = PROGRAM
-    context = None
-    while isinstance(found, TyperGroup):
-        parser = found.make_parser(found.context_class(found, parent=context))
-        parser.allow_interspersed_args = False
-        _, words, _ = parser.parse_args(words)
-        context = found.context_class(found, parent=context)
-        _, found, words = found.resolve_command(context, words)
-    assert isinstance(found, TyperCommand), example
-    found.make_parser(found.context_class(found, parent=context)).parse_args(words)
+    check_options(words[: words.index("|")] if "|" in words else words)
