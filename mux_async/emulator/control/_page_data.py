@@ -19,7 +19,7 @@ from mux_async.emulator.http._messages import Request, Response, json_response, 
 from mux_async.emulator.playback._tokens import page_token
 from mux_async.emulator.routing._exchange import Arrival
 from mux_async.emulator.routing._rate_limits import RateLimiter
-from mux_async.emulator.state._records import Delivery, WebhookEvent
+from mux_async.emulator.state._records import Delivery
 from mux_async.emulator.state._state import Asset, Environment, Json, LiveStream, PlaybackId, State, Upload
 
 SHOWN = 30
@@ -73,7 +73,13 @@ def _overview(state: State, limiter: RateLimiter | None, arrivals: Sequence[Arri
             "token": {"id": token.id, "secret": DEFAULT_TOKEN.secret.reveal() if token == DEFAULT_TOKEN else None},
             "environments": [_environment(state, environment, wanted) for environment in state.environments.values()],
             "deliveries": _newest(map(_delivery, reversed(state.deliveries.values())), wanted),
-            "events": _newest(map(_event, reversed(state.events)), wanted),
+            "events": _newest(
+                (
+                    {"id": event.id, "type": event.type, "object": event.object_id, "at": event.at}
+                    for event in reversed(state.events)
+                ),
+                wanted,
+            ),
             "buckets": None if limiter is None else [attrs.asdict(level) for level in limiter.levels(state.now)],
             "arrivals": _newest(map(attrs.asdict, reversed(arrivals)), wanted),
         },
@@ -103,10 +109,6 @@ def _delivery(entry: Delivery) -> Json:
         "answer": entry.attempts[-1].status or entry.attempts[-1].error if entry.attempts else None,
         "at": entry.event.at,
     }
-
-
-def _event(event: WebhookEvent) -> Json:
-    return {"id": event.id, "type": event.type, "object": event.object_id, "at": event.at}
 
 
 def _environment(state: State, environment: Environment, wanted: str) -> Json:

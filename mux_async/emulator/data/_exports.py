@@ -31,13 +31,10 @@ _VERSION = 2
 _NAME = re.compile(r"(\d{4})_(\d\d)_(\d\d)\.csv\.gz", re.ASCII)
 
 
-def _day(at: float) -> date:
-    return datetime.fromtimestamp(at, UTC).date()
-
-
 def _days(now: float) -> list[date]:
     """Return the days that can be had, newest first."""
-    return [_day(now) - timedelta(days=back) for back in range(1, _DAYS + 1)]
+    today = datetime.fromtimestamp(now, UTC).date()
+    return [today - timedelta(days=back) for back in range(1, _DAYS + 1)]
 
 
 def _address(request: DataRequest, day: date) -> str:

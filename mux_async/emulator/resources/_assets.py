@@ -52,17 +52,8 @@ def _list(call: ApiCall) -> Response:
     first = (whole_parameter(query, "page", 1) - 1) * call.limit()
     page = [assets[key] for key in keys[first : first + call.limit()]]
     more = len(keys) > first + call.limit()
-    return json_response(
-        200,
-        {
-            "data": [asset_json(asset, call.state) for asset in page],
-            "next_cursor": _write_cursor(page[-1].number) if page and more else None,
-        },
-    )
-
-
-def _write_cursor(number: int) -> str:
-    return urlsafe_b64encode(f"before {number}".encode()).decode().rstrip("=")
+    cursor = urlsafe_b64encode(f"before {page[-1].number}".encode()).decode().rstrip("=") if page and more else None
+    return json_response(200, {"data": [asset_json(asset, call.state) for asset in page], "next_cursor": cursor})
 
 
 def _read_cursor(cursor: str) -> int:

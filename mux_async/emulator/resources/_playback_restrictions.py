@@ -36,10 +36,6 @@ def _user_agent(members: Json) -> Json:
     return {key: members.get(key, True) for key in ("allow_no_user_agent", "allow_high_risk_user_agent")}
 
 
-def _restriction(call: ApiCall) -> PlaybackRestriction:
-    return call.environment.one(call.environment.playback_restrictions, call.params[_ID])
-
-
 def _restrictions(environment: Environment) -> dict[str, PlaybackRestriction]:
     return environment.playback_restrictions
 
@@ -56,7 +52,7 @@ def _create(call: ApiCall) -> Response:
 
 
 def _update(member: str, schema: str, read: Callable[[Json], Json], call: ApiCall) -> Response:
-    restriction = _restriction(call)
+    restriction = call.environment.one(call.environment.playback_restrictions, call.params[_ID])
     setattr(restriction, member, read(call.json(schema)))
     restriction.updated_at = call.state.now
     return data(present(restriction))

@@ -14,10 +14,6 @@ MAX_LIMIT = 10
 """Vocabularies per page, which is also the default (facts/BEHAVIOUR.md, section 3.1)."""
 
 
-def _vocabulary(call: ApiCall) -> Vocabulary:
-    return call.environment.one(call.environment.vocabularies, call.params[_ID])
-
-
 def _create(call: ApiCall) -> Response:
     body = call.json("CreateTranscriptionVocabularyRequest")
     members = body["phrases"], body.get("name"), body.get("passthrough")
@@ -27,7 +23,7 @@ def _create(call: ApiCall) -> Response:
 
 
 def _update(call: ApiCall) -> Response:
-    vocabulary = _vocabulary(call)
+    vocabulary = call.environment.one(call.environment.vocabularies, call.params[_ID])
     body = call.json("UpdateTranscriptionVocabularyRequest")
     # A replacement: what is left out is gone, as was recorded of the name.
     vocabulary.phrases, vocabulary.name, vocabulary.passthrough = body["phrases"], body.get("name"), body.get("passthrough")

@@ -20,10 +20,6 @@ def endpoint_json(endpoint: WebhookEndpoint) -> Json:
     return {"id": endpoint.id, "address": endpoint.address, "created_at": iso(endpoint.created_at), "enabled": endpoint.enabled}
 
 
-def _endpoint(call: ApiCall) -> WebhookEndpoint:
-    return call.environment.one(call.environment.webhooks, call.params["WEBHOOK_ID"])
-
-
 def _check_address(call: ApiCall, address: str, own: WebhookEndpoint | None = None) -> None:
     try:
         parts = urlsplit(address)
@@ -55,7 +51,7 @@ def _list(call: ApiCall) -> Response:
 
 
 def _update(call: ApiCall) -> Response:
-    endpoint = _endpoint(call)
+    endpoint = call.environment.one(call.environment.webhooks, call.params["WEBHOOK_ID"])
     changes = call.json("UpdateWebhookRequest")
     if not {"address", "enabled"} & set(changes):
         raise invalid("address or enabled is required")

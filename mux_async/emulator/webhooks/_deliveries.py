@@ -71,22 +71,16 @@ def plan_deliveries(state: State, environment: Environment, event: WebhookEvent)
         random = Random(f"{state.settings.seed}/{event.id}/{endpoint.id}")  # noqa: S311 - which faults happen, no secret
         fault = state.webhook_faults.pick(event, endpoint.address, random) or WebhookFault()
         for _ in range(fault.copies):
-            delay = fault.delay + random.random() * fault.jitter
-            _plan(state, environment, endpoint, event, delay, lose=fault.lose)
+            # Not on the time scale: faults are in seconds of the receiver.
+            at = state.now + fault.delay + random.random() * fault.jitter
+            delivery = Delivery(state.id_generator.uuid("delivery"), event, environment.id, endpoint.id, endpoint.address)
+            state.deliveries[delivery.id] = delivery
+            if fault.lose:
+                delivery.status = "lost"
+            else:
+                delivery.next_at = at
+                state.scheduler.add(at, DUE, environment.id, delivery.id)
     _forget_old(state)
-
-
-def _plan(
-    state: State, environment: Environment, endpoint: WebhookEndpoint, event: WebhookEvent, delay: float, *, lose: bool
-) -> None:
-    delivery = Delivery(state.id_generator.uuid("delivery"), event, environment.id, endpoint.id, endpoint.address)
-    state.deliveries[delivery.id] = delivery
-    if lose:
-        delivery.status = "lost"
-        return
-    delivery.next_at = state.now + delay
-    # Not on the time scale: faults are in seconds of the receiver.
-    state.scheduler.add(delivery.next_at, DUE, environment.id, delivery.id)
 
 
 def _forget_old(state: State) -> None:
