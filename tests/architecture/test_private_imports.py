@@ -31,7 +31,7 @@ def private_imports(source: str) -> Iterator[str]:
                 found = [alias.name for alias in names]
             case ast.ImportFrom(module=str(module), level=0, names=names):
                 found = [f"{module}.{alias.name}" for alias in names]
-            case ast.Attribute():
+            case ast.Attribute(attr=attribute) if attribute.startswith("_"):
                 found = [ast.unparse(node)]
             case ast.Call(args=arguments):
                 found = [each.value for each in arguments if isinstance(each, ast.Constant) and isinstance(each.value, str)]
