@@ -15,7 +15,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from mux_async import LimitSettings, Mux, __version__
+from mux_async import LimitSettings, Mux, RetryPolicy, __version__
 from mux_async.cli import main
 from mux_async.emulator import EmulatorSettings
 from mux_async.models import Asset
@@ -27,7 +27,7 @@ RATE = LimitSettings().post.rate
 
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[Emulate]:
-    with emulate_here(EmulatorSettings(limits=None, time_to_ready=0.2)) as running:
+    with emulate_here(EmulatorSettings(limits=None, instant=True)) as running:
         yield running
 
 
@@ -38,6 +38,10 @@ def films(tmp_path: Path) -> Path:
     for number in range(3):
         tone(folder / f"{number}.wav", number)
     return folder
+
+
+def no_wait(_policy: RetryPolicy, _attempt: int, _jitter: float) -> float:
+    return 0.0
 
 
 def tone(path: Path, number: int = 0) -> Path:
@@ -240,8 +244,9 @@ def test_limits_of_two_tokens(capsys: pytest.CaptureFixture[str], monkeypatch: p
     assert told["low_priority_buckets"].keys() == told["buckets"].keys()
 
 
-def test_no_server(films: Path, tmp_path: Path) -> None:
+def test_no_server(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the server cannot be reached, the command fails with a message and without a traceback."""
+    monkeypatch.setattr(RetryPolicy, "backoff", no_wait)
     done = run_here("upload", str(films / "0.wav"), "--base-url", "http://127.0.0.1:1", cwd=tmp_path)
 
     assert done.returncode == 1

@@ -386,7 +386,7 @@ def test_files_that_change_meanwhile(line: Line, films: Path, change: Callable[[
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Emulate]:
-    with emulate_here(EmulatorSettings(limits=None, time_to_ready=0.2)) as running:
+    with emulate_here(EmulatorSettings(limits=None, instant=True)) as running:
         yield running
 
 

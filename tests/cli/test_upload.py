@@ -78,7 +78,7 @@ def upload_of_another_server() -> str:
 def test_standard_input(tmp_path: Path) -> None:
     """``-`` uploads standard input; ``--resume`` starts a new upload if there is no state, and fails if the upload no longer exists."""
     film = noise(tmp_path / "film.wav", 100_000)
-    with emulate_here(EmulatorSettings(limits=None, time_to_ready=0.1)) as emulator:
+    with emulate_here(EmulatorSettings(limits=None, instant=True)) as emulator:
         with film.open("rb") as piped:
             done = subprocess.run(
                 command("upload", "-", "--title", "Piped", "--base-url", emulator.origin),
