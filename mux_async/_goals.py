@@ -133,6 +133,13 @@ def _part_goal(
 ) -> Goal[P]:
     from mux_async.models import Asset
 
+    def from_event(value: object) -> P | MuxError | None:
+        if isinstance(value, Asset):  # as it was before it got the part, perhaps; the part has events of its own
+            return _asset_error(value)
+        found = reached(value)
+        # A master comes and goes, so that an event may be about an earlier one. Only events say why it is errored.
+        return found if part_id != MASTER or isinstance(found, ProcessingError) else None
+
     def reached(value: object) -> P | MuxError | None:
         asset_error = None
         if isinstance(value, Asset):
@@ -152,7 +159,7 @@ def _part_goal(
             case _:
                 return asset_error
 
-    return Goal(what, "ready", reached, part=part_id)
+    return Goal(what, "ready", reached, part=part_id, is_hinted=part_id == MASTER, from_event=from_event)
 
 
 def _reason(error: object) -> dict[str, Any]:

@@ -9,6 +9,8 @@ one event loop) whose objects are on the same list share a `Poller`. Rules of th
 3. A poller does not know what it polls. A `Source` makes the requests, and a `Goal` says whether an object has the state that is awaited.
 4. Webhooks take effect at once (`Poller.update`). While webhooks report all changes, polling is a rare safety net; a poll that finds a
    change that no webhook reported restores the usual intervals.
+5. What is older than the wait does not end it. A response counts for the tasks that waited when its request was sent, and an event, which
+   may be delivered late or twice, only as far as `Goal.reached_by_event` says.
 """
 
 from __future__ import annotations
@@ -80,7 +82,13 @@ class Goal(Generic[T]):
     part: str | None = None
     """Id of the part of the object that is awaited, if webhooks are about that part alone."""
     is_hinted: bool = False
-    """Whether a webhook without the object is a reason to poll at once."""
+    """Whether a webhook that does not end the wait is a reason to poll at once."""
+    from_event: Callable[[object], T | MuxError | None] | None = None
+    """The same as *reached* for what a webhook said, if that is not enough for all of it."""
+
+    def reached_by_event(self, value: object) -> T | MuxError | None:
+        """Return the result of the wait, given what a webhook said, perhaps long ago."""
+        return self.reached(value) if self.from_event is None else self.from_event(value)
 
     def timeout_error(self, timeout: float) -> DeadlineExceededError:
         """Return the error of a wait that ended without result."""
@@ -100,16 +108,19 @@ class Update:
     """The new state, the error for all waiters, or ``None`` if a poll is needed to find out."""
     is_final: bool = False
     """Whether the state stays, so that tasks that start to wait later may have it."""
+    is_deletion: bool = False
+    """Whether the object does not exist any more, so that events that arrive later are older."""
     part: str | None = None
     """Id of the part of the object that *value* is about; ``None`` for the whole object."""
 
 
 @attrs.define(eq=False)
 class Waiter:
-    """One waiting task."""
+    """One waiting task. *since* is the number of requests that were sent before it."""
 
     goal: Goal[object]
     source: Source
+    since: int
     event: anyio.Event | None = None
     outcome: object | MuxError | None = None
 
@@ -157,6 +168,8 @@ class Poller:
         self._sweep: _Sweep | None = None
         self._sweeps = 0
         self._sweep_pages = 0
+        self._requests = 0
+        """Number of requests that were sent."""
         self._poll_scope: anyio.CancelScope | None = None
         self._final: OrderedDict[Hashable, Update] = OrderedDict()
 
@@ -185,7 +198,7 @@ class Poller:
             DeadlineExceededError: *timeout* expired.
             MuxError: What *goal* says, or a poll failed with a fatal error, or ten polls in a row failed.
         """
-        waiter = Waiter(cast("Goal[object]", goal), source)
+        waiter = Waiter(cast("Goal[object]", goal), source, self._requests)
         self._add(ref, waiter)
         try:
             with anyio.move_on_after(timeout):
@@ -215,20 +228,25 @@ class Poller:
         self._schedule.webhook_received()
         for update in updates:
             if update.is_final:
-                key = (update.ref, update.part)
-                self._final[key] = update
-                self._final.move_to_end(key)
-                if len(self._final) > REMEMBERED:
-                    self._final.popitem(last=False)
+                self._remember(update)
             self._apply(update)
         leader = self._election.leader
         if self._poll_scope is not None and leader is not None and leader.outcome is not None:
             self._poll_scope.cancel()  # the leader has its result; another waiter continues to poll
 
+    def _remember(self, update: Update) -> None:
+        key = (update.ref, update.part)
+        known = self._final.get(key)
+        if known is None or not known.is_deletion:
+            self._final[key] = update
+        self._final.move_to_end(key)
+        if len(self._final) > REMEMBERED:
+            self._final.popitem(last=False)
+
     def _apply(self, update: Update) -> None:
         if update.value is not None:
             self._observe(update.ref, update.value)
-        elif (awaited := self._awaited.get(update.ref)) and any(waiter.goal.is_hinted for waiter in awaited.waiters):
+        if (awaited := self._awaited.get(update.ref)) and any(waiter.goal.is_hinted for waiter in awaited.waiters):
             self._schedule.poll_now()
 
     async def _lead(self, leader: Waiter) -> None:
@@ -282,6 +300,7 @@ class Poller:
     async def _read_pages(self, source: Source, sweep: _Sweep) -> bool:
         """Read the next pages of a sweep. Returns whether it is over: all objects were found, or its last page was read."""
         for _ in range(min(sweep.pages_left, self._pages_per_poll or sweep.pages_left)):
+            self._requests += 1
             try:
                 rows, sweep.place = await source.page(sweep.place)
             except APIStatusError as error:
@@ -293,12 +312,13 @@ class Poller:
             sweep.pages += 1
             for ref, value in rows:
                 sweep.missing.pop(ref, None)
-                self._observe(ref, value)
+                self._observe(ref, value, self._requests)
             if not sweep.missing or sweep.place is None:
                 return True
         return not sweep.pages_left
 
     async def _poll_one(self, source: Source, ref: Ref) -> None:
+        self._requests += 1
         try:
             value = await source.retrieve(ref)
         except UploadError as error:
@@ -307,18 +327,25 @@ class Poller:
             if error.status not in BAD_ID_STATUSES:
                 raise
             value = error
-        self._observe(ref, value)
+        self._observe(ref, value, self._requests)
 
-    def _observe(self, ref: Ref, value: object | MuxError | None) -> None:
-        """Wake the waiters of *ref* whose goal is reached by its state; an error wakes all."""
+    def _observe(self, ref: Ref, value: object | MuxError | None, request: int | None = None) -> None:
+        """Wake the waiters of *ref* whose goal is reached by its state; an error wakes all.
+
+        Args:
+            ref: The object.
+            value: Its state.
+            request: Number of the request that the state is from: tasks that started to wait after it do not use it. ``None`` for an event.
+        """
         awaited = self._awaited.get(ref)
         if awaited is None:
             return
         awaited.last_sweep = self._sweeps
         waiters, awaited.waiters = awaited.waiters, []
         for waiter in waiters:
-            if value is not None:
-                waiter.outcome = value if isinstance(value, MuxError) else waiter.goal.reached(value)
+            if value is not None and (request is None or request > waiter.since):
+                reached = waiter.goal.reached_by_event if request is None else waiter.goal.reached
+                waiter.outcome = value if isinstance(value, MuxError) else reached(value)
             if waiter.outcome is None:
                 awaited.waiters.append(waiter)
             elif waiter.event is not None:

@@ -84,7 +84,7 @@ def _from_asset(state: str, wire: dict[str, Any]) -> list[Update]:
 
     refs = asset_refs(wire.get("id"), wire.get("upload_id"))
     if state == "deleted":
-        return [Update(ref, gone(f"asset {_id(wire)!r}"), is_final=True) for ref in refs]
+        return [Update(ref, gone(f"asset {_id(wire)!r}"), is_final=True, is_deletion=True) for ref in refs]
     asset = Asset.from_wire(wire)
     return [Update(ref, asset, is_final=asset.status in {"ready", "errored"}) for ref in refs]
 
@@ -99,7 +99,8 @@ def _from_part(part: str, wire: dict[str, Any]) -> list[Update]:
     models: dict[str, type[Track | StaticRendition | AssetMaster]]
     models = {"track": Track, "static_rendition": StaticRendition, "master": AssetMaster}
     value = models[part].from_wire(_object(wire, "master") if is_master else wire)
-    return [Update(Ref(ASSETS, asset_id), value, is_final=value.status in ENDED_PART and not is_master, part=part_id)]
+    is_final, is_deletion = value.status in ENDED_PART and not is_master, value.status == "deleted"
+    return [Update(Ref(ASSETS, asset_id), value, is_final, is_deletion, part=part_id)]
 
 
 def _from_upload(state: str, wire: dict[str, Any]) -> list[Update]:

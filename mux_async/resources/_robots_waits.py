@@ -58,7 +58,8 @@ class JobWaits(Resource):
         from mux_async.resources._waits import PagedSource, operation_of
 
         module = type(self).__module__
-        jobs = f"{module.partition('_jobs')[0]}_jobs"
+        prefix, _, workflow = module.partition("_jobs_")
+        jobs = f"{prefix}_jobs"
         source = PagedSource(
             cast("Resource", self)._caller.for_long_work,
             list_name=jobs.rpartition(".")[2],
@@ -66,7 +67,7 @@ class JobWaits(Resource):
             retrieve_operation=operation_of(module, "RETRIEVE"),
             id_parameter="JOB_ID",
         )
-        return cast("E", await _ended(source, f"job {job_id!r}", job_id, timeout))
+        return cast("E", await _ended(source, f"job {job_id!r}", job_id, timeout, workflow.replace("_", "-")))
 
     async def create_and_wait(self: _Creates[P, E], *args: P.args, **kwargs: P.kwargs) -> E:
         """Create a job and wait until it is completed.
@@ -115,13 +116,17 @@ class RunWaits(Resource):
         return cast("E", await _ended(source, f"run {run_id!r} of directive {directive_id!r}", run_id, timeout))
 
 
-async def _ended(source: PagedSource, what: str, id: str, timeout: float | None) -> object:
+async def _ended(source: PagedSource, what: str, id: str, timeout: float | None, workflow: str | None = None) -> object:
     from mux_async._goals import ended_goal, failure, is_whole
     from mux_async._poller import Ref
     from mux_async.resources._waits import wait
 
+    def is_result(ended: Ended) -> bool:
+        """Whether it is what a GET would return: an event may be about a job of another workflow, for which a GET returns 404."""
+        return is_whole(ended) and (getattr(ended, "workflow", None) or workflow) == workflow
+
     ref = Ref(source.list_name, id)
-    ended = await wait(source.caller, source, ref, ended_goal(what), timeout, is_whole)
+    ended = await wait(source.caller, source, ref, ended_goal(what), timeout, is_result)
     if (error := failure(ended, id)) is not None:
         raise error
     return ended
