@@ -27,7 +27,7 @@ STYLES = [
 
 @pytest.fixture(scope="module")
 def stated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Facts of which all is stated."""
+    """A copy of the facts in which nothing is inferred."""
     return vendor.stated_facts(tmp_path_factory.mktemp("stated"))
 
 
@@ -52,7 +52,7 @@ def test_nothing(stated: Path, style: Style) -> None:
 
 
 class Seeder:
-    """Puts differences into a document made from the facts, and notes what is to be found."""
+    """Seeds a document made from the facts with differences, and records the expected findings."""
 
     def __init__(self, folder: Path, seed: int, same: Findings) -> None:
         self.random = Random(seed)
@@ -180,7 +180,7 @@ class Seeder:
         events[gone] = {"type": "video.asset.seeded", "data_ref": "#/components/schemas/WebhookAsset"}
 
     def _confirmed(self) -> None:
-        """Make one fact of each kind unsure, in the facts."""
+        """Mark one fact of each kind as inferred."""
         robots = json.loads((self.folder / "robots-v1.json").read_text("utf-8"))
         job = robots["components"]["schemas"]["RobotsV1SummarizeJobParameters"]["properties"]["tone"]
         job["x-confidence"] = "inferred"
@@ -237,7 +237,7 @@ def contents(facts: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.proof)])
 def test_write(facts: Path, same: Findings, tmp_path: Path, seed: int, capsys: pytest.CaptureFixture[str]) -> None:
-    """What was written is found no more, but for what needs a decision; written again, nothing changes; no prose gets in; names stay."""
+    """After writing, only what needs a decision is found; writing again changes nothing; no prose is copied; names stay."""
     seeder = Seeder(facts, seed, same)
     seeder.all()
     description, file = vendor.write(seeder.document, seed, Style()), tmp_path / "api-spec.json"
@@ -287,7 +287,7 @@ def test_new_group(facts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_partly(facts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A difference in only some of the places that share a schema of ours is said to be so, and left to people."""
+    """A difference in only some of the places that share a schema of ours is reported as such, and not written."""
     merged = vendor.document(facts)
     own = copy.deepcopy(merged["components"]["schemas"]["AssetResponse"])
     own["properties"]["data"] = copy.deepcopy(merged["components"]["schemas"]["Asset"])

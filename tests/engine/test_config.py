@@ -107,14 +107,14 @@ def test_credentials_do_not_go_in_the_clear() -> None:
     ],
 )  # fmt: skip
 def test_base_urls_that_are_refused(url: str) -> None:
-    """What is no plain origin with a prefix is refused before anything is sent."""
+    """A URL that is not an origin with an optional path is refused before anything is sent."""
     with pytest.raises(ConfigurationError):
         with_base_url(url)
 
 
 @pytest.mark.parametrize("name", ["a b", "", "a\r\nb", "a:b", "ä"])
 def test_header_names(name: str) -> None:
-    """A header name that is no token is refused."""
+    """A header name that is not a token is refused."""
     with pytest.raises(InvalidRequestError, match="not a header name"):
         send_with({name: "x"})
 
@@ -128,7 +128,7 @@ def test_header_values_with_line_breaks(value: str) -> None:
 
 @pytest.mark.parametrize("name", ["Host", "content-length", "Transfer-Encoding", "Connection"])
 def test_the_transports_headers(name: str) -> None:
-    """Headers that frame the message are the transport's."""
+    """Headers that frame the message are refused: the transport writes them."""
     with pytest.raises(InvalidRequestError, match="written by the transport"):
         send_with({name: "x"})
 
@@ -155,7 +155,7 @@ def test_options_that_make_no_sense(options: dict[str, object]) -> None:
 @pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf"), True])
 @pytest.mark.parametrize("name", ["first", "longest", "longest_retry_after"])
 def test_retry_policies_that_make_no_sense(name: str, value: float) -> None:
-    """A wait that no clock could keep is refused, by name."""
+    """A negative or infinite wait is refused, by name."""
     with pytest.raises(ConfigurationError, match=f"the retry policy's {name} is"):
         RetryPolicy(**{name: value})
 
@@ -195,7 +195,7 @@ def test_transport_settings_that_make_no_sense() -> None:
     ],
 )
 def test_requests_show_no_secret(url: str, shown: str) -> None:
-    """A request shows where it goes, and nothing that could be a key."""
+    """The repr of a request has its origin and path, and nothing that could be a secret."""
     said = repr(HttpRequest("GET", url, {"Authorization": "canary"}))
 
     assert shown in said

@@ -226,7 +226,7 @@ class TestDelete:
         await client(script(first, refused, status(429), status(404))).request("DELETE", "/video/v1/assets/a")
 
     async def test_other_verbs(self) -> None:
-        """A 404 says nothing but that for any other verb."""
+        """For other methods a 404 is only a 404."""
         for verb in ("PUT", "PATCH", "GET"):
             with pytest.raises(NotFoundError):
                 await client(script(timed_out, status(404))).request(verb, "/video/v1/assets/a")
@@ -337,7 +337,7 @@ class TestRetryAfter:
 
 
 class Limiter:
-    """Does what *limiter* does, but for what subclasses change."""
+    """Delegates to *limiter*; subclasses override parts."""
 
     def __init__(self, limiter: Any) -> None:
         self.limiter = limiter
@@ -401,7 +401,7 @@ class TestAfterTheAnswer:
 
     @pytest.mark.parametrize("kind", [Slow, Broken])
     async def test_refusals_too(self, kind: type[Limiter]) -> None:
-        """A 429, and a request that never left, are what they are with such a store too, and are not held up for long."""
+        """A 429, and a request that was never sent, raise the same errors with such a store, and are not delayed for long."""
         start = anyio.current_time()
         with pytest.raises(RateLimitedError):
             await with_limiter(script(status(429)), kind, max_attempts=1).request("GET", "/x")

@@ -1,4 +1,4 @@
-"""Lists as they are used: to their end, in part, as a coroutine, and when the server leads them in circles."""
+"""Lists: read to their end, in part, as a coroutine, and with servers that repeat pages."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ async def test_cursor_of_the_first_page(how: dict[str, Any]) -> None:
 
 
 async def test_empty_pages_go_on() -> None:
-    """An honest empty page in the middle of a list with cursors is passed over."""
+    """An empty page in the middle of a list with cursors is skipped."""
     pages = [rows(1), rows(), rows(), rows(2)]
     cursors = ["a", "b", "c", None]
     server = Server(lambda _, count: {**pages[count - 1], "next_cursor": cursors[count - 1]})
@@ -121,7 +121,7 @@ async def test_empty_pages_go_on() -> None:
 @pytest.mark.parametrize("limit", [{}, {"limit": 2}, {"extra_query": {"limit": "2"}}], ids=str)
 @pytest.mark.parametrize("name", PAGE_LISTS)
 async def test_ignored_page(name: str, limit: dict[str, Any], total: int | None) -> None:
-    """A server that answers every page with the first is found out, and its items are given once."""
+    """If a server returns the first page for every page, its items come once, and then an error."""
     more = {} if total is None else {"total_row_count": total, "timeframe": [0, 1]}
     server = Server(lambda _, count: {**rows(1, 2), **more, "timeframe": [count, count + 86_400]})
     found, error = await read(ask(server.mux, name, **limit))
@@ -192,7 +192,7 @@ async def test_limit_as_text() -> None:
 
 @pytest.mark.parametrize("page", ["x", "", "-1", "1.0", 1.5, True, [2], "\u0663"], ids=ascii)
 async def test_page_that_is_no_number(page: object) -> None:
-    """What is no page number is refused before anything is sent: the page after it could not be named."""
+    """An invalid page number is refused before anything is sent: it has no next page."""
     server = Server(lambda _, __: rows(1))
     uploads = server.mux.video.uploads.list(extra_query={"page": page})
     for awaited in (uploads, uploads.first()):
@@ -272,7 +272,7 @@ async def test_plain_for() -> None:
 
 @pytest.mark.runtimes("asyncio")
 async def test_asyncio_takes_it_as_a_coroutine() -> None:
-    """Whatever of asyncio takes a coroutine takes a list."""
+    """Every function of asyncio that takes a coroutine takes a list."""
     mux = stream_of(5).mux
     assert asyncio.iscoroutine(mux.video.assets.list())
 

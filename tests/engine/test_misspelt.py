@@ -1,4 +1,4 @@
-"""What a request says by mistake: found before it is sent, said as a warning, and put right where there is one way to."""
+"""Mistakes in arguments: found before anything is sent, reported as warnings, and corrected if there is one way to."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ async def test_misspelt(call: Callable[[Any], Awaitable[object]], where: str, me
     ids=str,
 )
 async def test_unknown(more: dict[str, Any]) -> None:
-    """What is close to nothing may be of tomorrow, and goes as it is without a word; so does what is right."""
+    """An unknown member that resembles no known one may be new, and is sent without a warning; so is a known one."""
     account = Account()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -151,7 +151,7 @@ async def test_one_where_a_list_belongs(given: dict[str, Any], sent: dict[str, A
     ],
 )
 async def test_what_can_only_be_an_object(given: dict[str, Any], where: str) -> None:
-    """What can only be an object and is none is refused with its members, before it costs a request."""
+    """A value where an object belongs is refused before anything is sent; the error lists the members."""
     account = Account()
 
     with pytest.raises(InvalidRequestError, match=f"{where}.*, where an object belongs; its members are "):

@@ -61,7 +61,7 @@ def test_the_next_query(
     total: int | None,
     expected: Mapping[str, object] | None,
 ) -> None:
-    """Next is the next number or cursor. No page follows without a cursor, after an empty page or the total, or if it is no number."""
+    """The next page has the next number or cursor. None follows an empty page, the total, a missing cursor or an invalid number."""
     assert next_query(style, query, received=received, next_cursor=cursor, total=total) == expected
 
 
@@ -85,7 +85,7 @@ def test_the_next_query(
     ],
 )
 def test_whole_numbers(value: object, number: int | None) -> None:
-    """A whole number may be text; a number of more than 19 digits, a float and a ``bool`` are none."""
+    """A whole number may be text; a number of more than 19 digits, a float and a ``bool`` are not."""
     found = whole_number(value)
 
     assert (found, type(found)) == (number, type(number))
@@ -157,7 +157,7 @@ async def collected(found: Paginator[int, None]) -> tuple[list[list[int]], str]:
 
 
 def test_pages_in_turn() -> None:
-    """Each page is asked for with what the one before says, and pages without items are not seen."""
+    """Each page is requested with the cursor of the one before, and empty pages are skipped."""
     found, asked = served(page([1], cursor="a"), page([], cursor="b"), page([2]))
 
     assert run(collected(found)) == ([[1], [2]], "")
@@ -174,7 +174,7 @@ def test_cursors_that_come_back(first: object, cursors: str, seen: int) -> None:
 
 
 def test_a_page_that_is_ignored() -> None:
-    """When the page after a repeated one repeats it too, the list ends with an error that names the page; once is an accident."""
+    """If two pages in a row repeat the one before, the list ends with an error that names the page; one repeated page does not."""
     found, asked = served(page([1], page=2), page([1], page=3), page([1], page=4))
     assert run(collected(found)) == ([[1]], "GET /x None 2")
     assert asked == [{}, {"page": 2}, {"page": 3}]
@@ -220,7 +220,7 @@ def test_first() -> None:
 
 
 def test_shown() -> None:
-    """A list that was not asked for says how to; ``for`` says so too."""
+    """The repr of a list says how to use it; so does the error of ``for``."""
     found, asked = served(page([1]))
     said = "<Paginator of GET /x: await it for one page, or use async for for every item>"
     assert repr(found) == said
@@ -273,7 +273,7 @@ def waiting() -> tuple[Paginator[int, None], list[object]]:
 
 
 def test_what_is_sent_comes_in() -> None:
-    """What a request that waits is sent is what it gets."""
+    """A value that is sent to a waiting request reaches it."""
     found, seen = waiting()
     assert found.send(None) == "waits"
     with pytest.raises(StopIteration):
@@ -342,7 +342,7 @@ def test_awaited() -> None:
 
 
 def test_each_task_has_its_own_request() -> None:
-    """Tasks that step one list at the same time get a page each, and what ends one ends no other."""
+    """Tasks that await one list at the same time get a page each, and cancelling one ends no other."""
     ended = list[BaseException]()
     count = 0
 

@@ -54,7 +54,7 @@ def test_what_was_refused_goes_again(outcome: Outcome, replay: Replay) -> None:
     ],
 )
 def test_a_post_with_unknown_outcome_is_never_sent_again(outcome: Outcome) -> None:
-    """After bytes left and no usable answer came, a write that could happen twice is reported, on whatever attempt."""
+    """If bytes were sent and no usable response came, a write that could happen twice is ambiguous, on every attempt."""
     assert all(judge(outcome, Replay.NEVER, attempt=attempt) == Ambiguous() for attempt in (1, 2, 3))
 
 
@@ -69,19 +69,19 @@ def test_what_may_repeat_repeats(outcome: Outcome, replay: Replay) -> None:
 
 @pytest.mark.parametrize("status", [300, 308, 400, 401, 403, 404, 409, 412, 422])
 def test_other_answers_are_final(status: int) -> None:
-    """A refusal that will not change is given to the caller at once; a 409 above all."""
+    """A refusal that will not change is returned at once; a 409 above all."""
     assert all(judge(ErrorStatus(status), replay) == GiveUp() for replay in Replay)
 
 
 def test_attempts_end() -> None:
-    """The last attempt is the last, whatever happened."""
+    """After the last attempt nothing is retried."""
     outcomes: list[Outcome] = [ErrorStatus(429), ExchangeFailed(Delivery.NEVER_SENT)]
     for outcome, replay in itertools.product(outcomes, Replay):
         assert judge(outcome, replay, attempt=3) == GiveUp()
 
 
 def test_a_429_waits_at_the_bucket() -> None:
-    """Behind a bucket the wait after a 429 is the bucket's; without one it is the server's wish, or a back-off."""
+    """With a bucket the wait after a 429 is the bucket's; without one it is ``Retry-After``, or the back-off."""
     assert judge(ErrorStatus(429, 7.0), Replay.SAFE) == RetryAfter(0.0)
     assert judge(ErrorStatus(429, 7.0), Replay.SAFE, is_limited=False) == RetryAfter(7.0)
     assert judge(ErrorStatus(429), Replay.SAFE, is_limited=False) == RetryAfter(0.25)
@@ -96,7 +96,7 @@ def test_backoff_is_capped_and_jittered() -> None:
 
 
 def test_a_wait_is_bounded_however_many_attempts() -> None:
-    """The ceiling stops doubling after thirty times, where a float would go on to infinity and beyond."""
+    """The ceiling doubles thirty times at most: a float would reach infinity."""
     policy = RetryPolicy(first=1.0, longest=1e300)
 
     assert [policy.backoff(attempt, 1.0) for attempt in (30, 31, 32, 10_000)] == [2.0**29, 2.0**30, 2.0**30, 2.0**30]
@@ -105,7 +105,7 @@ def test_a_wait_is_bounded_however_many_attempts() -> None:
 @pytest.mark.parametrize("name", ["first", "longest", "longest_retry_after"])
 @pytest.mark.parametrize("value", [-1.0, float("nan"), "1"])
 def test_a_policy_that_cannot_be(name: str, value: Any) -> None:
-    """Seconds that are none are refused, and the message begins with whose they are."""
+    """A value that is not a number of seconds is refused, by the name of the setting."""
     with pytest.raises(ConfigurationError, match=f"^the retry policy's {name} is "):
         RetryPolicy(**{name: value})
 
@@ -113,13 +113,13 @@ def test_a_policy_that_cannot_be(name: str, value: Any) -> None:
 @pytest.mark.parametrize("replay", Replay)
 @pytest.mark.parametrize("attempt", [1, 2, 3])
 def test_an_unreadable_success_is_not_sent_again(replay: Replay, attempt: int) -> None:
-    """A success that cannot be read would be no better another time: it is an error, and for a write that may not repeat in doubt."""
+    """An unreadable success is not retried: it is an error, and ambiguous for a write that may not repeat."""
     assert judge(UnreadableSuccess(), replay, attempt=attempt) == (Ambiguous() if replay is Replay.NEVER else GiveUp())
 
 
 @pytest.mark.parametrize("attempt", [1, 2, 3, 4])
 def test_a_write_that_timed_out_at_the_server(attempt: int) -> None:
-    """A 408 says that the request never came to be complete: for a write that may not repeat it is the answer."""
+    """A 408 says that the request was incomplete: for a write that may not repeat it is final."""
     assert judge(ErrorStatus(408, 1.0), Replay.NEVER, attempt=attempt) == GiveUp()
 
 
@@ -135,7 +135,7 @@ def test_statuses_beside_those_that_repeat(status: int, again: bool) -> None:
     [(None, 1, 0.25), (0.0, 2, 0.5), (0.4, 2, 0.5), (2.0, 1, 2.0), (60.0, 1, 60.0), (61.0, 1, 60.0)],
 )
 def test_the_wait(asked: float | None, attempt: int, delay: float) -> None:
-    """A wait is the server's wish, at most a minute, and at least the back-off."""
+    """The wait is ``Retry-After``, at most a minute, and at least the back-off."""
     assert judge(ErrorStatus(503, asked), Replay.SAFE, attempt=attempt) == RetryAfter(delay)
     assert judge(ErrorStatus(429, asked), Replay.NEVER, attempt=attempt, is_limited=False) == RetryAfter(delay)
 
@@ -165,7 +165,7 @@ def test_the_wait(asked: float | None, attempt: int, delay: float) -> None:
     ],
 )
 def test_retry_after_is_believed_when_sane(header: str | None, seconds: float | None) -> None:
-    """Seconds and dates are read; nonsense is as good as nothing."""
+    """Seconds and dates are read; anything else counts as absent."""
     assert parse_retry_after(header, now_epoch=60.0) == seconds
 
 
@@ -203,7 +203,7 @@ FAILURES: list[TransportError | ResponseError | None] = [None, LOST, UNUSABLE]
     ],
 )
 def test_what_a_status_says(status: int, delivery: Delivery) -> None:
-    """A success was acted on; a 408, a 5xx or a 1xx may have been; nothing else was. The body changes nothing."""
+    """A success was processed; a 408, a 5xx or a 1xx may have been; other statuses were not. The body changes nothing."""
     for failure in FAILURES:
         assert delivery_of(status, failure) is delivery
 
@@ -212,7 +212,7 @@ def test_what_a_status_says(status: int, delivery: Delivery) -> None:
 
 @pytest.mark.parametrize("delivery", Delivery)
 def test_no_answer(delivery: Delivery) -> None:
-    """Without an answer the transport's error says what may have arrived; an error that does not say leaves it open."""
+    """Without a response the transport's error says what may have arrived; without such an error it is unknown."""
     lost = TransportError("the connection was lost", delivery=delivery, phase=Phase.READ_BODY)
 
     for status, headers in [(None, None), (None, HEADERS)]:
@@ -228,7 +228,7 @@ def test_no_answer(delivery: Delivery) -> None:
 @pytest.mark.parametrize("status", [101, 199, 300, 404, 429, 500])
 @pytest.mark.parametrize("failure", FAILURES)
 def test_an_answer_that_is_no_success(status: int, failure: TransportError | ResponseError | None) -> None:
-    """It is its status and its ``Retry-After``, as seconds or from a date, and nothing of its body."""
+    """The outcome is the status and ``Retry-After``, as seconds or from a date, without the body."""
     date = headers_of({"retry-after": "Thu, 01 Jan 1970 00:01:40 GMT"})
 
     assert classify(status, HEADERS, failure, NOW) == ErrorStatus(status, 7.0)
@@ -238,7 +238,7 @@ def test_an_answer_that_is_no_success(status: int, failure: TransportError | Res
 
 @pytest.mark.parametrize("status", [200, 204, 299])
 def test_a_success(status: int) -> None:
-    """A success is one with its body; a body that broke off was acted on all the same, and one that cannot be used is unreadable."""
+    """A success needs its body; if the body broke off, the request was processed; if it cannot be used, the success is unreadable."""
     assert classify(status, HEADERS, None, NOW) is None
     assert classify(status, HEADERS, LOST, NOW) == ExchangeFailed(Delivery.ANSWERED)
     assert isinstance(classify(status, HEADERS, UNUSABLE, NOW), UnreadableSuccess)

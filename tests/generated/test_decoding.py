@@ -154,7 +154,7 @@ READERS: dict[str, Callable[[bytes], Any]] = {
 
 
 def facts(asset: Any) -> list[object]:
-    """Return what an asset says, comparable: not a number is that, and equal to itself."""
+    """Return the values of an asset in a form that compares equal, NaN too."""
     title = getattr(asset.meta, "title", asset.meta)
     tracks: Any = asset.tracks
     found = [asset.id, asset.duration, title, tracks[0].id, dict(asset.extra)]
@@ -198,7 +198,7 @@ def test_all_refuse_the_same(name: str, reader: str) -> None:
 
 @pytest.mark.parametrize("name", ODD)
 def test_read_in_every_way(name: str) -> None:
-    """Whatever a text holds, its model can be hashed or compared, pickled and shown; writing fails with a reason or gives it back."""
+    """Every model can be compared, pickled and shown; writing it gives the JSON back, or fails with a reason."""
     asset = Asset.from_json(ODD[name])
     again = pickle.loads(pickle.dumps(asset))
 
@@ -257,7 +257,7 @@ FOR_LISTS = {**WRONG, "an object": (b'{"data":{"id":"a"}}', "an object"), "an em
 @pytest.mark.parametrize("name", FOR_OBJECTS)
 @pytest.mark.parametrize("result", ["data", "envelope"])
 def test_no_object(result: Result, name: str, more: bytes) -> None:
-    """Where an object belongs under ``data``, everything else is refused with what it is, as often as it comes."""
+    """Where an object belongs under ``data``, everything else is refused with its type, each time."""
     text, what = FOR_OBJECTS[name]
     model = "video_assets:Asset" if result == "data" else "data_incidents:IncidentResponse"
     for _ in range(3):
@@ -269,7 +269,7 @@ def test_no_object(result: Result, name: str, more: bytes) -> None:
 @pytest.mark.parametrize("name", FOR_LISTS)
 @pytest.mark.parametrize("result", ["data", "page", "envelope"])
 def test_no_list(result: Result, name: str, more: bytes) -> None:
-    """Where a list of objects belongs under ``data``, everything else is refused, one object too, and as often as it comes."""
+    """Where a list of objects belongs under ``data``, everything else is refused, a single object too, each time."""
     text, what = FOR_LISTS[name]
     model = {
         "data": "video_assets:Asset",
@@ -340,7 +340,7 @@ RESULTS: list[tuple[Result, str, bool]] = [
 @pytest.mark.parametrize(("result", "model", "is_list"), RESULTS)
 @pytest.mark.parametrize("body", [b"null", b"[]", b'"text"', b"7", b" [{}]"])
 def test_not_an_object(result: Result, model: str, is_list: bool, body: bytes) -> None:
-    """An answer that is JSON and no object is refused with what it is."""
+    """A response whose JSON is not an object is refused, with its type."""
     with pytest.raises(BodyError, match=r"^JSON of type \w+ where an object belongs$"):
         decoder(operation(result, model, is_list=is_list))(body)
 
@@ -492,7 +492,7 @@ def test_missing() -> None:
 
 
 def test_rebuilds_end() -> None:
-    """An API that never says the same thing twice costs the slow way, and no more: neither memory nor decoders without end."""
+    """An API with ever new fields is decoded the slow way, with a bounded number of decoders."""
     decoders = [make_decoder()]
     for number in range(100):
         extended = decoders[-1].extended({**USUAL, f"new_{number}": 1})
@@ -518,11 +518,11 @@ def test_unlikely_names(name: str) -> None:
     "text", [b"", b"null", b"[]", b'"x"', b"{", b"{} x", b'{"a":\xff}', b'{"a":"\xff"}', b'{"a":"\\ud800"}']
 )
 def test_not_the_text_of_an_object(text: bytes) -> None:
-    """Text is held for later only once it is sure that it is a JSON object."""
+    """Text is kept for later only if it is a JSON object."""
     with pytest.raises(DECODE_ERRORS):
         object_text(text)
 
 
 def test_space_around() -> None:
-    """Of the text of an object nothing is held that does not belong to it."""
+    """The kept text of an object has no space around it."""
     assert object_text(b' \r\n{"a": [1, 2]}\t') == b'{"a": [1, 2]}'

@@ -136,7 +136,7 @@ def test_a_required_field_is_missing() -> None:
 
 
 def test_odd_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a class was not expected to hold is decoded apart the first time, and never again; nor is what was usual before."""
+    """An unexpected field is decoded as a dictionary the first time only; expected objects never are."""
     decoded: list[bytes] = []
 
     def counted(text: bytes) -> dict[str, object]:
@@ -233,7 +233,7 @@ NEEDS: dict[str, Callable[[Any], object]] = {
 
 @pytest.mark.parametrize("use", NEEDS)
 def test_finished_when_needed(use: str) -> None:
-    """Whatever needs what attrs makes finds it, whichever is the first."""
+    """Every use that needs what attrs generates finds it, whichever use is the first."""
     cls = make_class()
     assert not is_finished(cls)
 
@@ -256,7 +256,7 @@ def test_finished_when_needed(use: str) -> None:
 
 
 def test_subclass() -> None:
-    """A class of one's own below such a class has the fields of both."""
+    """A subclass of such a class has the fields of both."""
 
     @attrs.frozen(kw_only=True, eq=False, repr=False)
     class More(make_class()):  # type: ignore[misc]

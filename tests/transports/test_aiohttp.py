@@ -1,4 +1,4 @@
-"""What is particular to the aiohttp adapter: whose session it is, and what it knows about a request that never left."""
+"""The aiohttp adapter: sessions of its own and of others, and requests that were never sent."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OK = talk(always(Reply(body=b"ok")))
 
 
 async def test_session_handed_in() -> None:
-    """A session that was handed in is used, with its own settings, and stays open when the transport closes."""
+    """A session that was passed in is used, with its own settings, and stays open when the transport closes."""
     async with listen(OK) as site, aiohttp.ClientSession(headers={"X-Mine": "yes"}) as session:
         transport = AiohttpTransport(session=session)
         response = await transport.send(HttpRequest("GET", site.origin + "/"))

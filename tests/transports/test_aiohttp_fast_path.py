@@ -97,7 +97,7 @@ def _somebody_listens(patch: pytest.MonkeyPatch) -> None:
 async def test_an_aiohttp_that_is_not_known(
     monkeypatch: pytest.MonkeyPatch, sessions: list[str], change: Callable[[pytest.MonkeyPatch], None]
 ) -> None:
-    """With an aiohttp that is not known, that lacks what is needed, or whose sessions are traced, all goes through the session."""
+    """Every request goes through the session if aiohttp is of an unknown release, lacks what is needed, or has traced sessions."""
     change(monkeypatch)
     async with listen(OK) as site:
         transport = AiohttpTransport()
@@ -187,7 +187,7 @@ async def test_a_line_break_is_not_sent(method: str, headers: dict[str, str]) ->
 
 
 async def test_headers_that_changed() -> None:
-    """Headers in a mapping that its owner changes between two requests are sent as they are at each."""
+    """If a mapping of headers changes between two requests, each request is sent with the current ones."""
     headers = {"User-Agent": "me", "X-Number": "1"}
     async with listen(OK) as site:
         transport = AiohttpTransport()
@@ -200,7 +200,7 @@ async def test_headers_that_changed() -> None:
 
 
 async def test_headers_of_several_clients() -> None:
-    """Requests with headers of their own, credentials among them, never go out with those of the one before."""
+    """A request is never sent with the headers, credentials among them, of the one before."""
     several = [CIMultiDictProxy(CIMultiDict({"User-Agent": "me", "Authorization": f"Basic {number}"})) for number in range(3)]
     async with listen(OK) as site:
         transport = AiohttpTransport()
@@ -230,7 +230,7 @@ async def test_many_origins() -> None:
 
 
 async def test_informational_answers() -> None:
-    """Answers that only say that the real one is coming are passed over."""
+    """Informational responses (1xx) before the final one are skipped."""
 
     async def conversation(peer: Peer) -> None:
         while await peer.request() is not None:
@@ -329,7 +329,7 @@ async def test_a_connection_that_is_being_closed(*, is_new: bool) -> None:
 
 
 async def test_a_server_that_speaks_first() -> None:
-    """A new connection on which the server sends a refusal, or which it ends, before it was asked: nothing was sent."""
+    """If the server sends a refusal on a new connection before the request, or closes it, the error says that nothing was sent."""
 
     async def refuse(peer: Peer) -> None:
         peer.send_now(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
@@ -350,7 +350,7 @@ async def test_a_server_that_speaks_first() -> None:
 
 
 class SlowConnector(aiohttp.TCPConnector):
-    """Gives a new connection away when the server had time to do something with it."""
+    """Returns a new connection after the server had time to act on it."""
 
     async def connect(self, *args: Any, **options: Any) -> aiohttp.connector.Connection:
         connection = await super().connect(*args, **options)

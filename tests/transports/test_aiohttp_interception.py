@@ -1,4 +1,4 @@
-"""Whoever stands in for aiohttp's session gets every request, and nothing reaches the server; afterwards the short way is taken again."""
+"""Mocks of aiohttp's session get every request, and the server gets none; without them the fast path is used again."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def by_context(name: str) -> AbstractContextManager[Any]:
 @pytest.mark.parametrize("is_first", [True, False], ids=["before", "after the first request"])
 @pytest.mark.parametrize("name", ["request", "get", "post", "put", "delete", "patch", "head", "options"])
 async def test_methods(name: str, replace: Any, body: bytes | None, *, is_first: bool) -> None:
-    """A method of the session that is replaced gets the requests it would get, whichever way its answer is taken, and then no more."""
+    """A replaced method of the session gets its requests, however its result is used, until it is restored."""
     async with serve() as site:
         method = "POST" if name == "request" else name.upper()
         transport = AiohttpTransport()
@@ -82,7 +82,7 @@ async def test_methods(name: str, replace: Any, body: bytes | None, *, is_first:
 
 @pytest.mark.parametrize("method", VERBS)
 async def test_the_inner_method(method: str) -> None:
-    """What recorders replace, ``_request``, gets requests of every method."""
+    """``_request``, which recorders replace, gets requests of every method."""
     async with serve() as site:
         transport = AiohttpTransport()
         with by_coroutine("_request") as replaced:
@@ -123,7 +123,7 @@ async def test_the_whole_class() -> None:
 @pytest.mark.parametrize("is_handed_in", [True, False])
 @pytest.mark.filterwarnings("ignore:Inheritance class:DeprecationWarning")
 async def test_a_subclass(monkeypatch: pytest.MonkeyPatch, *, is_handed_in: bool) -> None:
-    """A subclass of the session sees every request, handed in or in the place of aiohttp's own class."""
+    """A subclass of the session gets every request, passed in or as a replacement of aiohttp's class."""
     async with serve() as site:
         seen: list[str] = []
 
@@ -156,7 +156,7 @@ async def test_an_instance(name: str) -> None:
 
 
 async def test_what_a_stand_in_raises() -> None:
-    """An error of a stand-in says that the request may have been processed, unless it is one that names the connection."""
+    """An error from a mock says that the request may have been processed, unless it is an error of the connection."""
     async with serve() as site:
         transport = AiohttpTransport()
         refused = aiohttp.ClientConnectorError(mock.Mock(ssl=True), OSError(111, "refused"))
@@ -177,7 +177,7 @@ async def test_what_a_stand_in_raises() -> None:
 
 
 async def test_through_the_client() -> None:
-    """A create of the client goes to the stand-in too, and an outcome that is not known is ambiguous."""
+    """A create of the client goes to the mock too, and an unknown outcome is ambiguous."""
     async with serve() as site:
         limits = LimitSettings(enabled=False)
         async with Mux(token_id="id", token_secret="s", base_url=site.origin, limits=limits) as mux:

@@ -1,4 +1,4 @@
-"""Options of aiohttp's session: each is honoured or refused, those that are honoured have their effect, and what takes part may fail."""
+"""Options of aiohttp's session: each is honoured or refused, those that are honoured have their effect, and user code in them may fail."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ async def test_refused_for_its_value(settings: dict[str, Any], message: str) -> 
     [{"connector": "none"}, {"trace_configs": [1]}, {"middlewares": 5}, {"cookies": 5}, {"cookie_jar": 5, "cookies": None}],
 )
 async def test_values_of_a_wrong_type(options: dict[str, object]) -> None:
-    """A value that aiohttp cannot use is a sentence when the transport is made."""
+    """A value that aiohttp cannot use is a `ConfigurationError` when the transport is made."""
     with pytest.raises(ConfigurationError, match=r"set up|no list|of type"):
         create_transport(TransportSettings(options=options))
 
@@ -240,7 +240,7 @@ async def test_a_connector_of_one_s_own() -> None:
 
 
 async def test_a_connector_that_is_closed() -> None:
-    """A connector that is closed cannot be used, and says so when the transport is made, or as an error of the tree."""
+    """A closed connector is an error when the transport is made, or a `TransportError` of the request."""
     connector = aiohttp.TCPConnector()
     await connector.close()
     with pytest.raises(MuxError):
@@ -410,7 +410,7 @@ async def test_proxies_of_the_environment(monkeypatch: pytest.MonkeyPatch, form:
 
 @pytest.mark.parametrize("body", [None, LARGE])
 async def test_nothing_of_tls_about_plain_http(body: bytes | None) -> None:
-    """An error about plain http does not speak of TLS, in its message or in what caused it."""
+    """An error about plain http does not mention TLS, in its message or its cause."""
     transport = create_transport(TransportSettings())
     with pytest.raises(ConnectError, match=r"no connection to http://127.0.0.1:1: .*Connect call failed") as caught:
         await fetch(transport, "http://127.0.0.1:1/", "PUT", body)
@@ -423,7 +423,7 @@ async def test_nothing_of_tls_about_plain_http(body: bytes | None) -> None:
 
 
 async def test_check_settings_needs_no_loop() -> None:
-    """Settings that are right pass the check."""
+    """Valid settings pass the check."""
     check_settings(
         TransportSettings(proxy="http://p:1", options={"proxy_auth": None, "raise_for_status": False, "headers": {}})
     )

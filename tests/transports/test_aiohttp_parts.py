@@ -95,7 +95,7 @@ async def test_large_parts_on_a_fast_line(largest: int, *, is_encrypted: bool) -
 
 
 async def test_small_parts_on_a_slow_line() -> None:
-    """A line that takes a quarter of a megabyte in a minute's time is not timed out for taking it slowly, also after it was fast."""
+    """A connection that takes 256 KiB in each minute does not time out, also if it was faster before."""
 
     async def pieces() -> AsyncIterator[bytes]:
         yield bytes(4096 * KIB)

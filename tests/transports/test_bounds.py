@@ -1,4 +1,4 @@
-"""``max_response_bytes`` bounds what an answer costs, on every adapter, in every kind of call: memory is measured, bytes are counted."""
+"""``max_response_bytes`` bounds the memory and the bytes of a response, on every adapter, in every kind of call."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ async def test_bombs(kind: str, name: str, make: TransportFactory) -> None:
 @over_adapters()
 @pytest.mark.parametrize("bound", [1000, DEFAULT])
 async def test_endless_empty_members(bound: int, make: TransportFactory) -> None:
-    """An endless stream of gzip members that hold nothing is given up: what goes in counts, and not only what comes out."""
+    """An endless stream of empty gzip members is refused: compressed bytes count as well as decompressed ones."""
     async with listen(endless("gzip", EMPTY * 3000)) as site:
         async with client(site, make, max_response_bytes=bound) as mux:
             with at_most(ALLOWED), anyio.fail_after(30), pytest.raises(ResponseTooLargeError):
@@ -145,7 +145,7 @@ async def test_endless_empty_members_in_a_stream(make: TransportFactory) -> None
 
 @over_adapters()
 async def test_endless_content(make: TransportFactory) -> None:
-    """An answer without an end holds its bound, and little more."""
+    """A response without an end takes its bound of memory, and little more."""
     bound = 48 * MIB
     async with listen(endless("", b"x" * PIECE)) as site:
         async with client(site, make, max_response_bytes=bound) as mux:
@@ -200,7 +200,7 @@ async def test_tiny_pieces(encoding: str) -> None:
 @pytest.mark.parametrize("size", [1000, 8 * MIB - 1, 8 * MIB, 8 * MIB + 1, 20 * MIB])
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "identity"])
 async def test_large_and_within_the_bound(encoding: str, size: int) -> None:
-    """What is within the bound arrives whole, however large, to the last byte that is allowed; a byte more does not."""
+    """A body arrives whole up to the last byte that the bound allows; a byte more is refused."""
     content = (b"0123456789abcdef" * (size // 16 + 1))[:size]
     data = {"gzip": gzip.compress(content, 1), "deflate": zlib.compress(content, 1), "identity": content}[encoding]
     split = [data[place : place + 5000] for place in range(0, len(data), 5000)]
@@ -227,7 +227,7 @@ async def test_what_is_sensible_is_read() -> None:
 @ON_ONE_LOOP
 @pytest.mark.parametrize("cut", [1, 10, 1000])
 async def test_what_ends_too_early(cut: int) -> None:
-    """A large compression that ends too early is broken, whether its content was held or only counted."""
+    """A large compression that ends too early is an error, whether its content was held or only counted."""
     content = bytes(range(256)) * 4096 * 12
     data = gzip.compress(content)
     with pytest.raises(UndecodableResponseError, match="too early"):
@@ -237,7 +237,7 @@ async def test_what_ends_too_early(cut: int) -> None:
 
 
 async def test_a_traceback_holds_nothing() -> None:
-    """What was read of an answer that is too large is let go of, though the error is kept."""
+    """The part of a too large response that was read is freed, also while the error is kept."""
     with at_most(24 * MIB):
         errors: list[BaseException] = []
         for _ in range(10):

@@ -1,4 +1,4 @@
-"""On the way to a connection, over each adapter: names, several addresses, certificates, and what is final among what goes wrong."""
+"""Connecting, over each adapter: names, several addresses, certificates, and which failures are permanent."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OK = talk(always(Reply(body=b'{"data": {"id": "a1"}}', headers=[("Content-Type",
 
 @contextmanager
 def names(monkeypatch: pytest.MonkeyPatch, answer: Callable[[int], Any]) -> Generator[list[str]]:
-    """Let *answer*, of a port, be what every name is resolved to, or raise; give what was asked for."""
+    """Resolve every name by *answer*, which gets the port and may raise; yield the names that were looked up."""
     original = socket.getaddrinfo
     asked: list[str] = []
 
@@ -62,7 +62,7 @@ def client(transport: Transport, origin: str, **options: Any) -> Mux:
 
 
 async def attempts_until_it_fails(transport: Transport, origin: str) -> int:
-    """How often a create is tried, whose every attempt ends without a connection."""
+    """Return the number of attempts of a create that never gets a connection."""
     async with client(
         transport, origin, max_attempts=5, retry=RetryPolicy(first=0.001), limits=LimitSettings(enabled=False)
     ) as mux:
@@ -74,7 +74,7 @@ async def attempts_until_it_fails(transport: Transport, origin: str) -> int:
 
 @contextmanager
 def full(host: str, port: int) -> Generator[None]:
-    """Let a port swallow what connects to it: its queue is full, so the kernel drops what comes."""
+    """Fill the queue of a port, so that the kernel drops new connections."""
     with ExitStack() as stack:
         stack.enter_context(socket.create_server((host, port), backlog=0))
         for _ in range(4):
@@ -134,7 +134,7 @@ async def test_a_refusal_may_pass(make: TransportFactory) -> None:
 
 @over_adapters()
 async def test_the_second_address_answers(monkeypatch: pytest.MonkeyPatch, make: TransportFactory) -> None:
-    """A name with two addresses, of which the first refuses, is reached at the second, and asked once."""
+    """If the first of two addresses refuses, the second is used, and the name is looked up once."""
     async with listen(OK) as site:
         transport = make(TransportSettings())
         port = site.origin.rpartition(":")[2]
@@ -149,7 +149,7 @@ async def test_the_second_address_answers(monkeypatch: pytest.MonkeyPatch, make:
 
 @over_adapters()
 async def test_the_first_address_does_not_answer(monkeypatch: pytest.MonkeyPatch, make: TransportFactory) -> None:
-    """A name whose first address swallows what is sent to it is reached at the second, long before the time for a connection is over."""
+    """If the first address does not answer, the second is used, long before the timeout."""
     async with listen(OK) as site:
         port = int(site.origin.rpartition(":")[2])
         with full("127.0.0.3", port):
@@ -189,7 +189,7 @@ async def stalled_name(monkeypatch: pytest.MonkeyPatch, make: TransportFactory) 
 
 @asynccontextmanager
 async def stalled_tcp(_monkeypatch: pytest.MonkeyPatch, make: TransportFactory) -> AsyncGenerator[tuple[Site, Transport, str]]:
-    """A host that swallows what connects to it."""
+    """A host that drops packets."""
     async with listen(silent) as site:
         port = int(site.origin.rpartition(":")[2])
         with full("127.0.0.4", port):
@@ -310,7 +310,7 @@ async def test_a_deadline_after_the_request(make: TransportFactory, size: int) -
 @pytest.mark.anyio
 @pytest.mark.virtual_time
 async def test_permanent_failures_are_not_repeated() -> None:
-    """A `ConnectError` that is permanent, of whatever transport, is the call's at once."""
+    """A permanent `ConnectError` of any transport is raised at once."""
 
     def fail(_request: HttpRequest) -> Any:
         raise ConnectError("no such place", is_permanent=True)

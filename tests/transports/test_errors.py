@@ -88,7 +88,7 @@ def test_aiohttp_exceptions_are_caught(name: str) -> None:
     ],
 )
 def test_aiohttp_mapping(error: Exception, kind: type[TransportError], delivery: Delivery, phase: Phase) -> None:
-    """Foreign errors before an answer come out with what they say about the request."""
+    """Errors of the library before a response are mapped, with delivery and phase."""
     mapped = aiohttp_errors.failure(error, REQUEST, None)
 
     assert type(mapped) is kind
@@ -100,7 +100,7 @@ def test_aiohttp_mapping(error: Exception, kind: type[TransportError], delivery:
     "error", [aiohttp.InvalidURL("x"), ValueError("x"), aiohttp.SocketTimeoutError(), KeyError("x")], ids=repr
 )
 def test_aiohttp_writing_decides(error: Exception) -> None:
-    """Where it was seen whether writing began, that decides, and no class of error: a promise about money hangs on it."""
+    """If it is known whether writing began, that decides on the delivery, not the class of the error."""
     before, after = (aiohttp_errors.failure(error, REQUEST, has_begun=begun) for begun in (False, True))
     refused = aiohttp_errors.failure(aiohttp.ClientConnectionResetError("closing"), REQUEST, has_begun=True)
 
@@ -136,7 +136,7 @@ def test_signatures_stay_out_of_sight() -> None:
 
 @pytest.mark.parametrize("library", ["httpx", "httpx2"])
 def test_httpx_mapping(library: str) -> None:
-    """How far the request got decides, for httpx; the class says whether it was time that ran out."""
+    """For httpx the phase of the request decides on the delivery; the class only tells timeouts from other errors."""
     module = importlib.import_module(library)
     failure = httpx_errors.failure
 

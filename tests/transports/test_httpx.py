@@ -1,4 +1,4 @@
-"""What is particular to the httpx adapter: which library, which event loop, one after the other."""
+"""The httpx adapter: choice of the library, shared certificates, and one event loop after the other."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ async def test_certificates_are_loaded_once(
     ],
 )
 def test_event_loops_in_turn(create: TransportFactory, backends: list[str]) -> None:
-    """A new transport on a new event loop works after the loop before it is gone, of its own kind or the other."""
+    """A new transport on a new event loop works after an earlier loop ended, asyncio or trio."""
 
     async def once() -> bytes:
         async with listen(talk(always(Reply(body=b"ok")))) as site:

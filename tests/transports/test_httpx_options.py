@@ -100,7 +100,7 @@ async def test_honoured(library: Literal["httpx", "httpx2"], tmp_path: Path) -> 
 
 
 async def test_a_value_of_no_use() -> None:
-    """A value that shows to be of no use at the first connection is an error of the tree that says nothing was sent."""
+    """A value that fails at the first connection is a `ConnectError`, which says that nothing was sent."""
     async with listen(OK) as site:
         transport = create_transport(TransportSettings(options={"local_address": "not an address"}))
         with pytest.raises(ConnectError):
@@ -110,5 +110,5 @@ async def test_a_value_of_no_use() -> None:
 
 
 def test_check_settings_needs_no_loop() -> None:
-    """Settings that are right pass the check."""
+    """Valid settings pass the check."""
     check_settings(TransportSettings(proxy="socks5h://p:1", options={"uds": None}))

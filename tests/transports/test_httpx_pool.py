@@ -1,4 +1,4 @@
-"""What many calls at once, and one after many, cost over httpx. Calls of functions are counted, because time depends on the machine."""
+"""The cost over httpx of many calls at once, and of one after many. Function calls are counted, because time depends on the machine."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ async def test_many_at_once(library: Literal["httpx", "httpx2"], count: int) -> 
 
 
 async def test_waiting_for_a_connection() -> None:
-    """A call that gets no connection in time says that nothing was sent; those before it, and those after, are not hurt."""
+    """A call that gets no connection in time says that nothing was sent; earlier and later calls succeed."""
     gate = Gate()
     gate.width = 2
     async with listen(gate) as site:
@@ -160,7 +160,7 @@ async def test_cancelled_together() -> None:
 
 
 async def test_failures_give_back_what_they_took() -> None:
-    """Calls that fail, in connecting or in the middle of an answer, take nothing with them."""
+    """Calls that fail, in connecting or in the middle of a response, give their slot back."""
 
     async def cut(peer: Peer) -> None:
         await peer.request()

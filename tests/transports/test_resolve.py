@@ -1,4 +1,4 @@
-"""From a name, a transport or a factory to the transport: what is found, and what is said when nothing is."""
+"""``transport=`` as a name, an object or a factory: what it is resolved to, and the errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def create_transport(settings):
 
 @pytest.fixture
 def third_party(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A distribution on the path that registers transports: one that works, one that cannot be imported, one that is no function."""
+    """A distribution on the path that registers transports: one that works, one that cannot be imported, one that is not a function."""
     (tmp_path / "someones_transport.py").write_text(PACKAGE)
     (tmp_path / "someones_broken.py").write_text("import no_such_library\n")
     info = tmp_path / "someones_transport-1.0.dist-info"
@@ -60,7 +60,7 @@ def test_built_in_names(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.anyio
 async def test_third_party(third_party: Path) -> None:
-    """Somebody else's adapter is found by its entry point, and is given the settings."""
+    """A third-party adapter is found by its entry point, and gets the settings."""
     choice = resolve_transport("someones")
     transport = choice(TransportSettings(max_connections=7))
     response = await transport.send(HttpRequest("GET", "https://api.test/"))
@@ -72,7 +72,7 @@ async def test_third_party(third_party: Path) -> None:
 
 
 def test_unknown_name(third_party: Path) -> None:
-    """An unknown name is refused, with those that are installed and the one that was probably meant."""
+    """An unknown name is refused; the error lists the installed ones and suggests the nearest."""
     with pytest.raises(UnknownTransportError, match=r"called 'aiohtp'; did you mean 'aiohttp'\?") as caught:
         resolve_transport("aiohtp")
     for name in ("'aiohttp'", "'httpx'", "'someones'"):
@@ -100,7 +100,7 @@ def test_missing_library(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_own_transport() -> None:
-    """A transport that was handed in is handed out, on every loop the same; a class is a factory."""
+    """An object is used as it is on every event loop; a class is a factory."""
     fake = FakeTransport()
     choice = resolve_transport(fake)
     made = resolve_transport(lambda settings: FakeTransport())
@@ -114,7 +114,7 @@ def test_own_transport() -> None:
 
 
 def test_nonsense() -> None:
-    """What is no name, transport or factory is refused by its type."""
+    """Anything but a name, a transport or a factory is refused, with its type."""
     with pytest.raises(ConfigurationError, match="of type int"):
         resolve_transport(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
@@ -136,7 +136,7 @@ def test_outside_an_event_loop(create: Any) -> None:
 
 @pytest.mark.parametrize("name", ["aiohttp", "httpx"])
 def test_no_library_by_name(name: str) -> None:
-    """Finding one of our adapters imports no HTTP library: that waits for the first transport."""
+    """Finding one of our adapters imports no HTTP library; making the first transport does."""
     code = (
         f"import sys; from mux_async._transports import resolve_transport; resolve_transport({name!r}); "
         "print(sorted({'httpx', 'httpx2', 'aiohttp'} & set(sys.modules)))"
