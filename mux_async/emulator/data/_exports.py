@@ -9,9 +9,9 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
+from typing import cast
 
 from mux_async.emulator.data._dataset import RETENTION
 from mux_async.emulator.data._details import fields, written
@@ -28,7 +28,6 @@ VALID_FOR = 3600
 _DAYS = RETENTION // DAY - 1
 """Days with a file: those that have all their views still."""
 _VERSION = 2
-_NAME = re.compile(r"(\d{4})_(\d\d)_(\d\d)\.csv\.gz", re.ASCII)
 
 
 def _days(now: float) -> list[date]:
@@ -37,9 +36,13 @@ def _days(now: float) -> list[date]:
     return [today - timedelta(days=back) for back in range(1, _DAYS + 1)]
 
 
+def _file_name(day: date) -> str:
+    return f"{day:%Y_%m_%d}.csv.gz"
+
+
 def _address(request: DataRequest, day: date) -> str:
     call = request.call
-    path = "/" + "/".join((*PREFIX, call.environment.id, f"{day:%Y_%m_%d}.csv.gz"))
+    path = "/" + "/".join((*PREFIX, call.environment.id, _file_name(day)))
     return signed_url(call.request, call.state, path, request.now + VALID_FOR)
 
 
@@ -60,12 +63,12 @@ def download(request: Request, state: State, dataset_cache: DatasetCache) -> Res
     """Answer a GET of a signed URL of an export; raise `ApiError` (403 or 404) if there is no such file, or the signature is not valid."""
     check_signed_url(request, state)
     environment_id, name = request.segments[-2:]
-    match = _NAME.fullmatch(name)
-    environments = [environment for environment in state.environments.values() if environment.id == environment_id]
-    if match is None or not environments or date(*map(int, match.groups())) not in _days(state.now):
+    environment = next((found for found in state.environments.values() if found.id == environment_id), None)
+    day = next((day for day in _days(state.now) if name == _file_name(day)), None)
+    if environment is None or day is None:
         raise not_found()
-    start = int(datetime(*map(int, match.groups()), tzinfo=UTC).timestamp())  # type: ignore[misc, arg-type]
-    views = dataset_cache.dataset(state, environments[0]).ended(start * 1000, (start + DAY) * 1000)
+    start = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
+    views = dataset_cache.dataset(state, environment).ended(start * 1000, (start + DAY) * 1000)
     return Response(200, {"Content-Type": "application/gzip"}, gzip.compress(_csv(views, environment_id), mtime=0))
 
 
@@ -83,7 +86,7 @@ def _cell(value: object) -> object:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list):
-        return ",".join(map(str, value))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+        return ",".join(map(str, cast("list[object]", value)))
     return value
 
 
