@@ -22,14 +22,13 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def sent(headers: dict[str, str] | None = None, **settings: Any) -> SentRequest:
     """Return what a client with *settings* sends for ``GET /x`` with *headers*."""
-    requests: list[SentRequest] = []
+    transport = FakeTransport(lambda _request: respond(json={}))
 
     async def call() -> None:
-        mux = Mux(transport=FakeTransport(lambda request: requests.append(request) or respond(json={})), **settings)
-        await mux.request("GET", "/x", headers=headers)
+        await Mux(transport=transport, **settings).request("GET", "/x", headers=headers)
 
     asyncio.run(call())
-    return requests[0]
+    return transport.requests[0]
 
 
 def with_base_url(url: str, *, allow_insecure: bool = False) -> Mux:

@@ -12,13 +12,12 @@ import pytest
 
 from mux_async import UNSET, Mux
 from mux_async.errors import InvalidRequestError
-from mux_async.testing import FakeTransport, SentRequest, respond
+from mux_async.testing import FakeTransport, respond
 
 
 def urls_of(call: Callable[[Mux], Awaitable[object]]) -> list[str]:
     """Return the URLs that *call* sends requests to; an error is raised if there are any."""
-    requests: list[SentRequest] = []
-    transport = FakeTransport(lambda request: requests.append(request) or respond(json={}))
+    transport = FakeTransport(lambda _request: respond(json={}))
 
     async def run() -> None:
         await call(Mux(token_id="id", token_secret="secret", transport=transport))
@@ -26,9 +25,9 @@ def urls_of(call: Callable[[Mux], Awaitable[object]]) -> list[str]:
     try:
         asyncio.run(run())
     except InvalidRequestError:
-        assert not requests
+        assert not transport.requests
         raise
-    return [request.url for request in requests]
+    return [request.url for request in transport.requests]
 
 
 def query_of(name: str, value: object) -> str:
