@@ -15,25 +15,10 @@ if TYPE_CHECKING:
     from mux_async.limits._wait_queue import PRIORITIES, Priority
 
 __all__ = [
-    "PRIORITIES",
-    "AdaptiveSettings",
-    "Bucket",
-    "BucketSettings",
-    "BucketSnapshot",
-    "Forecast",
-    "LimitEvent",
-    "LimitListener",
-    "LimitScope",
-    "LimitSettings",
-    "Limits",
-    "LimitsSnapshot",
-    "Priority",
-    "RequestDelayed",
-    "RequestThrottled",
-    "RetrySettings",
-    "StoreLost",
-    "StoreRestored",
-]
+    "PRIORITIES", "AdaptiveSettings", "Bucket", "BucketSettings", "BucketSnapshot", "Forecast", "LimitEvent",
+    "LimitListener", "LimitScope", "LimitSettings", "Limits", "LimitsSnapshot", "Priority", "RequestDelayed",
+    "RequestThrottled", "RetrySettings", "StoreLost", "StoreRestored",
+]  # fmt: skip
 
 if not TYPE_CHECKING:  # a type checker would accept every misspelt name
     __getattr__ = lazy_exports(
