@@ -19,7 +19,7 @@ Runner: TypeAlias = Callable[[State, Environment, str, str], None]
 
 
 _MOVES_RUNS = frozenset({"asset", "job", "live"})
-"""Steps after which runs of directives may find what they waited for."""
+"""Steps after which the inputs of directive runs may be ready."""
 _RUNNERS: Mapping[str, Runner] = {
     "asset": run_step,
     "job": run_job_step,

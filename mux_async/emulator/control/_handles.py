@@ -100,10 +100,10 @@ class AssetHandle(_Handle):
         asked(self._perform, lambda state: asset_warning(state, *state.find_asset(asset_id), type, message))
 
     def announce_traffic(self, *, threshold: float = 0.0, environment: str | None = None) -> None:
-        """Send ``video.delivery.high_traffic`` about what was played since the last full hour began.
+        """Send ``video.delivery.high_traffic`` about the playback since the last full hour began.
 
         Args:
-            threshold: Seconds of media; what was delivered less is left out.
+            threshold: Seconds of media; assets that were delivered for less are left out.
             environment: Its name; ``None`` for the first.
 
         Raises:

@@ -47,7 +47,7 @@ class _Hour:
     by_id: dict[str, View] = attrs.field(factory=dict[str, View])
 
     def fill(self, library: Library) -> None:
-        """Make the views of what there is to watch."""
+        """Generate the views of the videos."""
         self.library = library
         self.views = tuple(
             make_view(slot.seed, slot.end, slot.viewer, library.choose(slot.seed), self.outages) for slot in self.slots

@@ -31,7 +31,7 @@ _VERSION = 2
 
 
 def _days(now: float) -> list[date]:
-    """Return the days that can be had, newest first."""
+    """Return the days that have a file, newest first."""
     today = datetime.fromtimestamp(now, UTC).date()
     return [today - timedelta(days=back) for back in range(1, _DAYS + 1)]
 

@@ -161,7 +161,7 @@ class DataRequest:
         return select(self.dataset.ended(*timeframe.milliseconds), tests)
 
     def path_choice(self, name: str, allowed: Sequence[str], what: str) -> str:
-        """Return a parameter of the path that must be one of *allowed*; *what* names it for people. Raises `ApiError` (400)."""
+        """Return a parameter of the path that must be one of *allowed*; *what* describes it in the message. Raises `ApiError` (400)."""
         value = self.call.params[name]
         if value not in allowed:
             raise invalid(f'{name}: "{value[:80]}" is not a {what}')

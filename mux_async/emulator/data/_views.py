@@ -41,7 +41,7 @@ class Viewer:
 
 @attrs.frozen(kw_only=True, cache_hash=True)
 class Video:
-    """What is watched: an asset or a live stream of the account, or a title of the catalogue."""
+    """A video that views are of: an asset or a live stream of the account, or a title of the catalogue."""
 
     slot: int
     """A number of its own, which decides what share of the views are its."""
@@ -93,7 +93,7 @@ class Playback:
     view_max_playhead_position: int = 0
     watched: bool = False
     watched_ranges: tuple[tuple[int, int], ...] = ()
-    """Parts of the content that played, start and end; what played twice is there twice. Empty for live streams."""
+    """Parts of the content that played, start and end; a part that played twice is listed twice. Empty for live streams."""
     stretches: tuple[PlayingInterval, ...] = ()
     first_rendition: int | None = None
     last_rendition: int | None = None

@@ -49,7 +49,7 @@ class Device:
 
     Attributes:
         weight: Share of the viewers, relative to the others.
-        connections: What it is connected by, any of them equally often; empty where players do not say.
+        connections: Types of connection, equally frequent; empty for players that do not report one.
         page_type: Of the web page around the player; ``None`` in an app, where no page is loaded.
     """
 

@@ -66,7 +66,7 @@ class Fault:
         status: Respond with this status.
         body: Body of that response: text, or a value to encode as JSON; ``None`` gives an error in Mux's shape.
         headers: Additional headers of that response.
-        acts: Whether the request is processed all the same, as when a gateway times out too early.
+        acts: Whether the request is processed nevertheless, as when a gateway times out too early.
         delay: Seconds before the response, or before the cut.
         cut: Break the connection instead of responding.
         after_bytes: With a *cut* of ``before``: bytes of the request body that are read first.

@@ -74,7 +74,7 @@ class WorkerProcess:
         if process is not None:
             process.kill()
             for pipe in (process.stdin, process.stdout):
-                with suppress(OSError):  # what it did not read any more
+                with suppress(OSError):  # unread input
                     if pipe is not None:
                         pipe.close()
             process.wait()

@@ -51,7 +51,7 @@ def _png(width: int, height: int) -> bytes:
 
 
 def _gif(width: int, height: int) -> bytes:
-    """One pixel on a screen of the size that was asked for: what is not drawn shows the background."""
+    """One pixel on a screen of the requested size; the rest shows the background."""
     screen = b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80, 0, 0) + b"\x28\x28\x28\xff\xff\xff"
     image = b"," + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02\x44\x01\x00"
     return screen + image + b";"

@@ -25,7 +25,7 @@ def _create(call: ApiCall) -> Response:
 def _update(call: ApiCall) -> Response:
     vocabulary = call.environment.one(call.environment.vocabularies, call.params[_ID])
     body = call.json("UpdateTranscriptionVocabularyRequest")
-    # A replacement: what is left out is gone, as was recorded of the name.
+    # A replacement: members that are left out are removed, as was recorded for the name.
     vocabulary.phrases, vocabulary.name, vocabulary.passthrough = body["phrases"], body.get("name"), body.get("passthrough")
     vocabulary.updated_at = call.state.now
     return data(present(vocabulary))

@@ -51,7 +51,7 @@ def _read_timeframe(values: Sequence[str], now: float) -> tuple[int, int] | None
 
 
 def record_delivery(state: State, environment: Environment, asset: Asset, seconds: float, height: int) -> None:
-    """Count *seconds* of media of an asset, in a size (pixels of the smaller side, 0 for sound), as delivered now."""
+    """Count *seconds* of media of an asset, in a size (pixels of the smaller side, 0 for audio), as delivered now."""
     known = environment.delivered.get(asset.id)
     if known is None:
         known = environment.delivered[asset.id] = DeliveredAsset(

@@ -136,7 +136,7 @@ class Broadcast:
 
 @attrs.define(eq=False)
 class Space(Record):
-    """A room for video calls (legacy). ``participants`` are the names of those inside."""
+    """A room for video calls (legacy). ``participants`` are names."""
 
     type: str = "server"
     status: Literal["idle", "active"] = "idle"
@@ -177,7 +177,7 @@ class Directive(UpdatedRecord):
 
 @attrs.define
 class Node:
-    """One workflow of a run: its job once dispatched, or why there is none."""
+    """One workflow of a run: its job once it is dispatched, or the reason of its failure."""
 
     reference_id: str
     workflow: str

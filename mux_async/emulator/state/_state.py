@@ -122,7 +122,7 @@ class Asset(Record):
 
     @property
     def stored_height(self) -> int:
-        """Pixels of the smaller side as stored: the input's, up to what was asked for. 0 for audio."""
+        """Pixels of the smaller side as stored: those of the input, up to the requested tier. 0 for audio."""
         if self.media is None or not self.media.has_video:
             return 0
         return min(self.media.short_side, TIER_HEIGHTS[self.options.get("max_resolution_tier", "1080p")])
@@ -231,7 +231,7 @@ class Environment:
 
 @attrs.define(eq=False)
 class State:
-    """The whole account, its clock and what is planned."""
+    """The whole account, its clock and the scheduled steps."""
 
     settings: EmulatorSettings
     id_generator: IdGenerator

@@ -92,7 +92,7 @@ class _Log:
         return gone, list(enumerate(content[len(self.stored) - len(gone) :], begin))
 
     def catch_up(self) -> None:
-        """Note that what is there now is stored."""
+        """Record that the current content is stored."""
         gone, added = self.difference()
         for number in gone:
             del self.stored[number]
@@ -150,7 +150,7 @@ class StateFile:
                 if body is None:
                     execute("DELETE FROM record WHERE space = ? AND kind = ? AND key = ?", (space, kind, key))
                 else:
-                    # An update keeps the number, so that what was made first stays first.
+                    # An update keeps the number, so that the order of creation stays.
                     execute(
                         "INSERT INTO record (space, kind, key, body) VALUES (?, ?, ?, ?) "
                         "ON CONFLICT (space, kind, key) DO UPDATE SET body = excluded.body",

@@ -144,7 +144,7 @@ class UploadSession:
         self._writer = None
 
     def dump(self) -> dict[str, Any]:
-        """Return what would survive a crash now, as JSON can hold it: of a request still being read, what was kept.
+        """Return what would survive a crash now, as JSON; of a request that is being read, only whole granules.
 
         Bytes in a file are on the disk when this returns.
         """
@@ -239,7 +239,7 @@ class SessionWriter:
 
     def _is_last(self) -> bool:
         if self._is_whole:
-            return not self._skip  # shorter than what is stored cannot be the whole file
+            return not self._skip  # a file shorter than the stored bytes is not whole
         return self._session.total is not None and self._session.size == self._session.total
 
     def cut(self) -> None:

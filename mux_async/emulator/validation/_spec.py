@@ -68,7 +68,7 @@ class Spec:
         self.events: Mapping[str, str] = document["events"]
         self.operations: Sequence[Operation] = tuple(Operation(**raw) for raw in document["operations"])
         self._by_route = {(operation.verb, operation.path): operation for operation in self.operations}
-        # Of several that match, the one with the most characters of its own is meant: /data/v1/exports/views is no view's id.
+        # Of several that match, the one with the most literal characters counts: in /data/v1/exports/views, "views" is not an id.
         ordered = sorted(self.operations, key=lambda operation: -len(_NAME.sub("", operation.path)))
         self._patterns = [(operation, _pattern(operation.path)) for operation in ordered]
 

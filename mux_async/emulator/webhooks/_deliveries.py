@@ -1,7 +1,7 @@
 """Webhook deliveries: their schedule, attempts and results (facts/BEHAVIOUR.md, section 7).
 
 Nothing here sends. When a delivery is due, its id is put into the outbox; the sender takes it from there (`take_due`), sends it, and
-reports the response (`settle`). A delivery without a report counts as timed out, so that a sender that died loses nothing.
+reports the response (`settle`). A delivery without a report counts as timed out, so that nothing is lost when a sender ends.
 """
 
 from __future__ import annotations
