@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 from urllib.parse import unquote, urlsplit
@@ -66,6 +67,15 @@ class Shape:
     def name(self) -> str | None:
         """The name of the schema, when it has one."""
         return schema_name(self.node.at)
+
+
+@contextmanager
+def _reading(what: str, at: Pointer) -> Generator[None]:
+    """Say which part of the file is malformed, instead of the error that reading it raises."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise GeneratorError(f"the {what} at {'/'.join(map(str, at))} is malformed: {error}") from error
 
 
 def schema_name(at: Pointer) -> str | None:
@@ -137,10 +147,11 @@ class Document:
         if node.at in above:
             raise GeneratorError(f"the schema at {'/'.join(map(str, node.at))} is made of itself")
         above = (*above, node.at)
-        if "$ref" in node.raw:
-            shape = attrs.evolve(self._shape(self.follow(node), above))
-            return self._own(shape, Node({k: v for k, v in node.raw.items() if k != "$ref"}, node.at), above)
-        return self._own(Shape(node), node, above)
+        with _reading("schema", node.at):
+            if "$ref" in node.raw:
+                shape = attrs.evolve(self._shape(self.follow(node), above))
+                return self._own(shape, Node({k: v for k, v in node.raw.items() if k != "$ref"}, node.at), above)
+            return self._own(Shape(node), node, above)
 
     def _own(self, shape: Shape, node: Node, above: tuple[Pointer, ...]) -> Shape:
         """Add what *node* itself says to *shape*."""
@@ -236,12 +247,15 @@ class Document:
 
     def operations(self) -> Iterator[Operation]:
         """Yield every operation, with its path from the root of the server."""
-        prefix = _base_path(self.raw)
+        with _reading("list", ("servers",)):
+            prefix = _base_path(self.raw)
         for path, item in self.raw["paths"].items():
             place = self.follow(Node(item, ("paths", path)))
             for verb in VERBS:
                 if isinstance(place.raw.get(verb), dict):
-                    yield self._operation(verb, prefix + path, place, place.child(verb))
+                    with _reading("operation", ("paths", path, verb)):
+                        operation = self._operation(verb, prefix + path, place, place.child(verb))
+                    yield operation
 
     def _operation(self, verb: str, path: str, place: Node, node: Node) -> Operation:
         parameters: dict[tuple[str, str], Node] = {}
@@ -249,7 +263,9 @@ class Document:
             for index, _ in enumerate(owner.raw.get("parameters", ())):
                 parameter = self.follow(owner.child("parameters", index))
                 if "name" in parameter.raw and parameter.raw.get("in") in {"path", "query", "header", "cookie"}:
-                    parameters[parameter.raw["in"], parameter.raw["name"]] = parameter
+                    if not isinstance(name := parameter.raw["name"], str):
+                        raise TypeError(f"the name of a parameter is {name!r}")
+                    parameters[parameter.raw["in"], name] = parameter
         body = self.follow(node.child("requestBody")) if "requestBody" in node.raw else None
         answers: dict[str, tuple[str | None, Node | None]] = {}
         for status in node.raw.get("responses", {}):
@@ -276,18 +292,25 @@ class Document:
         """Return the schema of the data of every webhook event; ``None`` where only the type is described."""
         found: dict[str, Node | None] = {}
         for section in ("webhooks", "x-webhooks"):
-            listed: Json = self.raw.get(section) or {}
+            with _reading("list of webhooks", (section,)):
+                listed: list[str] = list(cast("Json", self.raw.get(section) or {}))
             for key in listed:
-                item = self.follow(Node(self.raw[section][key], (section, key)))
-                for verb in VERBS:
-                    if isinstance(item.raw.get(verb), dict):
-                        body = item.child(verb).raw.get("requestBody")
-                        schema = self._content(self.follow(item.child(verb, "requestBody")))[1] if body else None
-                        found |= dict.fromkeys([key], None) if schema is None else self._event(str(key), schema)
-        schemas: Json = {} if found else self.raw.get("components", {}).get("schemas", {})
+                with _reading("webhook", (section, key)):
+                    found |= self._webhook(key, self.follow(Node(self.raw[section][key], (section, key))))
+        with _reading("list of schemas", ("components", "schemas")):
+            schemas: Json = {} if found else dict(self.raw.get("components", {}).get("schemas", {}))
         for name, raw in schemas.items():
             if isinstance(raw, dict):
                 found |= self._event("", Node(cast("Json", raw), ("components", "schemas", name)))
+        return found
+
+    def _webhook(self, key: str, item: Node) -> dict[str, Node | None]:
+        found: dict[str, Node | None] = {}
+        for verb in VERBS:
+            if isinstance(item.raw.get(verb), dict):
+                body = item.child(verb).raw.get("requestBody")
+                schema = self._content(self.follow(item.child(verb, "requestBody")))[1] if body else None
+                found |= dict.fromkeys([key], None) if schema is None else self._event(key, schema)
         return found
 
     def _event(self, key: str, schema: Node) -> dict[str, Node | None]:
@@ -357,6 +380,8 @@ def load(path: Path) -> Document:
         raise GeneratorError(f"{path} cannot be read: {error.strerror or error}") from None
     try:
         raw: Any = json.loads(text)
+    except RecursionError:
+        raise GeneratorError(f"{path} is no OpenAPI description: it is nested too deeply") from None
     except ValueError as error:
         hint = (
             "; a description in YAML has to be converted to JSON first" if re.match(rb"\s*(openapi|swagger)\s*:", text) else ""

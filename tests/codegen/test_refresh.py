@@ -344,6 +344,23 @@ def test_what_is_gone_stays(facts: Path, tmp_path: Path, capsys: pytest.CaptureF
             '{"openapi": "3.1.0", "paths": {"/video/v1/assets": {"$ref": "other.json#/a"}}}',
             "leads out of the file",
         ),
+        ("[" * 100_000, "nested too deeply"),
+        (
+            '{"openapi": "3.1.0", "paths": {"/video/v1/assets": {}}, "webhooks": {"video.asset.ready": true}}',
+            "the webhook at webhooks/video.asset.ready is malformed",
+        ),
+        (
+            '{"openapi": "3.1.0", "paths": {"/video/v1/assets": {"get": {"parameters": [{"name": 1, "in": "query"}]}}}}',
+            "the operation at paths//video/v1/assets/get is malformed: the name of a parameter is 1",
+        ),
+        (
+            '{"openapi": "3.1.0", "servers": "x", "paths": {"/video/v1/assets": {"get": {}}}}',
+            "the list at servers is malformed",
+        ),
+        (
+            '{"openapi": "3.1.0", "paths": {"/a": {}}, "components": {"schemas": {"A": {"properties": {"type": {"format": []}}}}}}',
+            "the schema at components/schemas/A/properties/type is malformed",
+        ),
     ],
 )
 def test_no_description(tmp_path: Path, text: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
