@@ -11,6 +11,8 @@ one event loop) whose objects are on the same list share a `Poller`. Rules of th
    change that no webhook reported restores the usual intervals.
 5. What is older than the wait does not end it. A response counts for the tasks that waited when its request was sent, and an event, which
    may be delivered late or twice, only as far as `Goal.reached_by_event` says.
+6. A poll has the highest priority of the tasks that wait (their `use_priority`), whichever of them leads: people do not wait for the queue
+   of a batch.
 """
 
 from __future__ import annotations
@@ -24,8 +26,10 @@ import anyio
 import attrs
 
 from mux_async._leader import LeaderElection
+from mux_async._options import ambient_priority, use_priority
 from mux_async._poll_schedule import PollSchedule
 from mux_async.errors import APIStatusError, DeadlineExceededError, Delivery, MuxError, UploadError, copied
+from mux_async.limits._wait_queue import PRIORITIES
 
 T = TypeVar("T")
 
@@ -116,11 +120,12 @@ class Update:
 
 @attrs.define(eq=False)
 class Waiter:
-    """One waiting task. *since* is the number of requests that were sent before it."""
+    """One waiting task. *since* is the number of requests that were sent before it, *rank* that of its priority."""
 
     goal: Goal[object]
     source: Source
     since: int
+    rank: int
     event: anyio.Event | None = None
     outcome: object | MuxError | None = None
 
@@ -168,6 +173,8 @@ class Poller:
         self._sweep: _Sweep | None = None
         self._sweeps = 0
         self._sweep_pages = 0
+        self._poll_rank: int | None = None
+        """Of the poll that is running."""
         self._requests = 0
         """Number of requests that were sent."""
         self._poll_scope: anyio.CancelScope | None = None
@@ -198,7 +205,8 @@ class Poller:
             DeadlineExceededError: *timeout* expired.
             MuxError: What *goal* says, or a poll failed with a fatal error, or ten polls in a row failed.
         """
-        waiter = Waiter(cast("Goal[object]", goal), source, self._requests)
+        rank = PRIORITIES.index(ambient_priority.get() or "default")
+        waiter = Waiter(cast("Goal[object]", goal), source, self._requests, rank)
         self._add(ref, waiter)
         try:
             with anyio.move_on_after(timeout):
@@ -250,7 +258,7 @@ class Poller:
             self._schedule.poll_now()
 
     async def _lead(self, leader: Waiter) -> None:
-        error = await self._schedule.run(lambda: self._poll(leader.source))
+        error = await self._schedule.run(lambda: self._poll_with_priority(leader.source))
         if isinstance(error, DeadlineExceededError):  # the deadline is the leader's; others may have more time
             leader.outcome = error
         elif error is not None:
@@ -265,6 +273,8 @@ class Poller:
             self._apply(final)
         if waiter.outcome is None:
             self._schedule.poll_soon()
+            if self._poll_scope is not None and self._poll_rank is not None and waiter.rank < self._poll_rank:
+                self._poll_scope.cancel()  # its request may be far down the queue; the next poll has the higher priority
 
     def _remove(self, ref: Ref, waiter: Waiter) -> None:
         awaited = self._awaited.get(ref)
@@ -276,6 +286,14 @@ class Poller:
 
     def _next_waiter(self) -> Waiter | None:
         return next((each for awaited in self._awaited.values() for each in awaited.waiters), None)
+
+    async def _poll_with_priority(self, source: Source) -> bool:
+        self._poll_rank = min(waiter.rank for awaited in self._awaited.values() for waiter in awaited.waiters)
+        try:
+            with use_priority(PRIORITIES[self._poll_rank]):
+                return await self._poll(source)
+        finally:
+            self._poll_rank = None
 
     async def _poll(self, source: Source) -> bool:
         """Request the state of awaited objects once. Returns whether any wait ended."""

@@ -185,8 +185,8 @@ class AssetWaits(Resource):
     async def _wait(self, id: str, goal: Goal[T], timeout: float | None, by: str = "id") -> T:
         from mux_async._poller import Ref
         from mux_async._webhook_updates import ASSETS
-        from mux_async.resources._waits import wait
+        from mux_async.resources._waits import for_polls, wait
 
-        caller = self._caller.for_long_work
+        caller = for_polls(self._caller)
         source = _AssetSource(cast("_Assets", type(self)(caller)), caller)  # `self` is always the generated subclass
-        return await wait(caller, source, Ref(ASSETS, id, by), goal, timeout)
+        return await wait(self._caller, source, Ref(ASSETS, id, by), goal, timeout)

@@ -52,14 +52,14 @@ class LiveStreamWaits(Resource):
         from mux_async._goals import stream_goal
         from mux_async._poller import Ref
         from mux_async._webhook_updates import LIVE_STREAMS
-        from mux_async.resources._waits import PagedSource, operation_of, wait
+        from mux_async.resources._waits import PagedSource, for_polls, operation_of, wait
 
         module = type(self).__module__
         source = PagedSource(
-            self._caller.for_long_work,
+            for_polls(self._caller),
             list_name=LIVE_STREAMS,
             list_operation=operation_of(module, "LIST"),
             retrieve_operation=operation_of(module, "RETRIEVE"),
             id_parameter="LIVE_STREAM_ID",
         )
-        return await wait(source.caller, source, Ref(LIVE_STREAMS, stream_id), stream_goal(stream_id, state), timeout)
+        return await wait(self._caller, source, Ref(LIVE_STREAMS, stream_id), stream_goal(stream_id, state), timeout)

@@ -9,6 +9,7 @@ from mux_async._resource import Resource
 
 if TYPE_CHECKING:
     from mux_async._goals import Ended
+    from mux_async._resource import Caller
     from mux_async.resources._waits import PagedSource
 
 P = ParamSpec("P")
@@ -55,19 +56,19 @@ class JobWaits(Resource):
             NotFoundError: There is no such job of this workflow and version.
             DeadlineExceededError: *timeout* expired; the job continues.
         """
-        from mux_async.resources._waits import PagedSource, operation_of
+        from mux_async.resources._waits import PagedSource, for_polls, operation_of
 
-        module = type(self).__module__
+        caller, module = cast("Resource", self)._caller, type(self).__module__
         prefix, _, workflow = module.partition("_jobs_")
         jobs = f"{prefix}_jobs"
         source = PagedSource(
-            cast("Resource", self)._caller.for_long_work,
+            for_polls(caller),
             list_name=jobs.rpartition(".")[2],
             list_operation=operation_of(jobs, "LIST"),
             retrieve_operation=operation_of(module, "RETRIEVE"),
             id_parameter="JOB_ID",
         )
-        return cast("E", await _ended(source, f"job {job_id!r}", job_id, timeout, workflow.replace("_", "-")))
+        return cast("E", await _ended(caller, source, f"job {job_id!r}", job_id, timeout, workflow.replace("_", "-")))
 
     async def create_and_wait(self: _Creates[P, E], *args: P.args, **kwargs: P.kwargs) -> E:
         """Create a job and wait until it is completed.
@@ -101,11 +102,11 @@ class RunWaits(Resource):
             DeadlineExceededError: *timeout* expired; the run continues.
         """
         from mux_async._webhook_updates import run_list
-        from mux_async.resources._waits import PagedSource, operation_of
+        from mux_async.resources._waits import PagedSource, for_polls, operation_of
 
-        module = type(self).__module__
+        caller, module = cast("Resource", self)._caller, type(self).__module__
         source = PagedSource(
-            cast("Resource", self)._caller.for_long_work,
+            for_polls(caller),
             list_name=run_list(module.rpartition(".")[2], directive_id),
             list_operation=operation_of(module, "LIST"),
             retrieve_operation=operation_of(module, "RETRIEVE"),
@@ -113,10 +114,12 @@ class RunWaits(Resource):
             path={"DIRECTIVE_ID": directive_id},
             id_field="run_id",
         )
-        return cast("E", await _ended(source, f"run {run_id!r} of directive {directive_id!r}", run_id, timeout))
+        return cast("E", await _ended(caller, source, f"run {run_id!r} of directive {directive_id!r}", run_id, timeout))
 
 
-async def _ended(source: PagedSource, what: str, id: str, timeout: float | None, workflow: str | None = None) -> object:
+async def _ended(
+    caller: Caller, source: PagedSource, what: str, id: str, timeout: float | None, workflow: str | None = None
+) -> object:
     from mux_async._goals import ended_goal, failure, is_whole
     from mux_async._poller import Ref
     from mux_async.resources._waits import wait
@@ -126,7 +129,7 @@ async def _ended(source: PagedSource, what: str, id: str, timeout: float | None,
         return is_whole(ended) and (getattr(ended, "workflow", None) or workflow) == workflow
 
     ref = Ref(source.list_name, id)
-    ended = await wait(source.caller, source, ref, ended_goal(what), timeout, is_result)
+    ended = await wait(caller, source, ref, ended_goal(what), timeout, is_result)
     if (error := failure(ended, id)) is not None:
         raise error
     return ended

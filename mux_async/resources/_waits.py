@@ -11,6 +11,7 @@ import anyio
 import attrs
 
 from mux_async._arguments import Arguments
+from mux_async._options import ambient_priority, use_priority
 from mux_async._poll_schedule import PollSchedule
 from mux_async._poller import BAD_ID_STATUSES, PAGE_LIMIT, Goal, Poller, Ref, Source, Update
 from mux_async._resource import Caller
@@ -90,7 +91,14 @@ async def wait(
     timeout: float | None,
     is_whole: Callable[[T], bool] = lambda _: True,
 ) -> T:
-    """Wait for *goal*, and retrieve what was found unless *is_whole*, within *timeout*."""
+    """Wait for *goal* with the priority of *caller*, and retrieve what was found unless *is_whole*, within *timeout*."""
+    with use_priority(caller.options.priority or ambient_priority.get() or "default"):
+        return await _wait(caller, source, ref, goal, timeout, is_whole)
+
+
+async def _wait(
+    caller: Caller, source: Source, ref: Ref, goal: Goal[T], timeout: float | None, is_whole: Callable[[T], bool]
+) -> T:
     left = math.inf if timeout is None else timeout
     pollers, deadline = pollers_of(caller), anyio.current_time() + left
     try:
@@ -131,6 +139,11 @@ async def _retrieve(source: Source, ref: Ref) -> object:
     if isinstance(outcome[0], MuxError):
         raise outcome[0]
     return outcome[0]
+
+
+def for_polls(caller: Caller) -> Caller:
+    """Return *caller* for the requests of polls. It has no priority of its own: a poll takes the highest of all tasks that wait."""
+    return Caller(caller.engine, attrs.evolve(caller.options.for_long_work(), priority=None))
 
 
 def operation_of(module: str, name: str) -> Operation[Any]:
