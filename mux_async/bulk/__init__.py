@@ -13,11 +13,12 @@ reported, and not repeated.
 Operations that destroy something need a confirmation that names the operation and the number of rows.
 """
 
+from mux_async.bulk._attempt import RowFinished
 from mux_async.bulk._journal import BulkJournal, RowStage
 from mux_async.bulk._plan import BulkPlan, BulkPlanError, PlannedCall, RowProblem
 from mux_async.bulk._report import write_bulk_report
 from mux_async.bulk._rows import ListForm
-from mux_async.bulk._runner import Bulk, BulkSummary, RowFinished
+from mux_async.bulk._runner import Bulk, BulkSummary
 
 __all__ = [
     "Bulk",

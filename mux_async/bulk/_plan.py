@@ -15,7 +15,7 @@ from mux_async._operation import Replay
 from mux_async._wire import build_request
 from mux_async.bulk._operations import Method, is_destructive
 from mux_async.bulk._rows import RowError
-from mux_async.errors import InvalidRequestError
+from mux_async.errors import ConfigurationError, InvalidRequestError
 
 if TYPE_CHECKING:
     from typing import Any
@@ -75,6 +75,8 @@ class PlannedCall:
     arguments: Arguments = attrs.field(repr=False)
     takes_key: bool = False
     """Whether a run can set an idempotency key of its own."""
+    values: Mapping[str, object] = attrs.field(factory=dict[str, object], repr=False)
+    """Of the row, with those of all rows: what *arguments* were made from."""
 
 
 @attrs.frozen(eq=False)
@@ -105,6 +107,17 @@ class BulkPlan:
     def confirmation(self) -> str | None:
         """The text that permits a destructive run: the operation and the number of rows. ``None`` if none is needed."""
         return f"{self.operation} {len(self.calls)}" if self.is_destructive else None
+
+    def check_confirmation(self, text: str | None) -> None:
+        """Check that *text* permits the run.
+
+        Raises:
+            ConfigurationError: The operation destroys something, and *text* is not `confirmation`.
+        """
+        if self.is_destructive and text != self.confirmation:
+            raise ConfigurationError(
+                f"{self.operation} cannot be undone: nothing was sent. Look at the plan, then confirm={self.confirmation!r}"
+            )
 
     def __str__(self) -> str:
         lines = [
@@ -147,7 +160,8 @@ def make_bulk_plan(
         warnings.simplefilter("always")
         for number, row in rows:
             try:
-                arguments = method.record({**common, **_values(method, row, common)})[1]
+                values = {**common, **_values(method, row, common)}
+                arguments = method.record(values)[1]
                 request = build_request(operation, arguments, config, timeouts)
                 takes_key = _takes_key(operation, arguments)
             except (InvalidRequestError, RowError) as error:
@@ -163,7 +177,7 @@ def make_bulk_plan(
             digest = hashlib.blake2b(content, digest_size=16).hexdigest()
             seen[digest] += 1
             label = " ".join(f"{name.lower()}={value}" for name, value in arguments.path.items()) or f"row {number}"
-            calls.append(PlannedCall(number, f"{digest}-{seen[digest]}", label, arguments, takes_key))
+            calls.append(PlannedCall(number, f"{digest}-{seen[digest]}", label, arguments, takes_key, values))
     return BulkPlan(
         operation=operation.id,
         line=operation.line,

@@ -18,64 +18,25 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol, TypeAlias, cast
+from typing import Any, Literal, Protocol, TypeAlias, cast
 
 import anyio
 import anyio.to_thread
 import attrs
 
 from mux_async._checks import check_callable, check_choice, check_instance, check_mapping, check_path, check_whole, wrong
-from mux_async._idempotency.key import IdempotencyKey, RecordedKey
-from mux_async._idempotency.search import SETTLE
 from mux_async._journal_errors import JournalError
-from mux_async._operation import Replay
 from mux_async._resource import Caller
 from mux_async._tracebacks import hides_methods
+from mux_async.bulk._attempt import RowFinished, RowProgress, attempt
 from mux_async.bulk._journal import BulkJournal, RowStage, StoredRow
 from mux_async.bulk._operations import find_method
 from mux_async.bulk._plan import BulkPlan, BulkPlanError, PlannedCall, make_bulk_plan, numbered
 from mux_async.bulk._rows import ListForm, parse_list, read_list
-from mux_async.errors import (
-    AmbiguousOutcomeError,
-    AuthenticationError,
-    ClosedError,
-    ConfigurationError,
-    MuxError,
-    NotFoundError,
-    PermissionDeniedError,
-    RateLimitedError,
-    ServerError,
-    TransportError,
-)
+from mux_async.errors import PermissionDeniedError
 
 Rows: TypeAlias = "str | os.PathLike[str] | bytes | Iterable[str | Mapping[str, object]]"
 """A list: the path of a file, the content of one, or rows as mappings of argument names to values (or texts)."""
-
-_MAX_OUTAGES: Final = 12
-"""Failures of the network or of Mux in a row, after the attempts of each call, after which a row is failed: about five minutes."""
-_MAX_PAUSE: Final = 60.0
-_MAX_SEARCHES: Final = 5
-"""Unknown outcomes of a create that are searched for; after that its row is unknown."""
-_FATAL: Final = (AuthenticationError, ClosedError, ConfigurationError)
-
-
-@attrs.frozen
-class RowFinished:
-    """A row has its outcome, which is in the journal.
-
-    Attributes:
-        call: Its call.
-        stage: ``done``, ``failed`` or ``unknown``.
-        value: What the method of the operation returns; ``None`` if it is not done.
-        result: Id of the object in *value*; ``None`` if there is none.
-        error: Why it is not done.
-    """
-
-    call: PlannedCall
-    stage: RowStage
-    value: object = attrs.field(default=None, repr=False)
-    result: str | None = None
-    error: MuxError | None = None
 
 
 @attrs.frozen
@@ -209,10 +170,7 @@ class Bulk:
             JournalError: The journal cannot be used, or belongs to another change, server or environment.
             MuxError: The credentials cannot be checked.
         """
-        if self.plan.is_destructive and self._confirm != self.plan.confirmation:
-            raise ConfigurationError(
-                f"{self.plan.operation} cannot be undone: nothing was sent. Look at the plan, then confirm={self.plan.confirmation!r}"
-            )
+        self.plan.check_confirmation(self._confirm)
         started = anyio.current_time()
         given = self._journal
         journal = given if isinstance(given, BulkJournal) else await anyio.to_thread.run_sync(_open, given)
@@ -297,55 +255,23 @@ class Bulk:
 
     async def _perform(self, call: PlannedCall, row: StoredRow, journal: BulkJournal, key: str) -> RowFinished | None:
         """Perform a call to its outcome. ``None``: the run ends, and the row is stored for the next one."""
-        operation = self.plan.api
-        in_doubt_since = row.changed_at if row.stage is RowStage.BEGUN else None
-        is_first = in_doubt_since is None
-        searches = outages = 0
+        progress = RowProgress()
+        if row.stage is RowStage.BEGUN:
+            progress = RowProgress(in_doubt_since=row.changed_at, is_first=False)
         while True:
-            once: str | IdempotencyKey | None = call.arguments.once
-            if in_doubt_since is not None and operation.replay is Replay.NEVER:
-                if not call.takes_key and once is None:
-                    return RowFinished(call, RowStage.UNKNOWN, error=_interrupted(call, operation.line))
-                age = time.time() - in_doubt_since
-                await anyio.sleep(min(max(SETTLE - age, 0.0), SETTLE))  # what was made may not show before
-                once = IdempotencyKey(_text(once) or key, look_first=True, look_back=max(age, 0.0) + 3600.0)
-            elif call.takes_key:
-                once = RecordedKey(key)
             await anyio.to_thread.run_sync(journal.set_stage, call.key, RowStage.BEGUN)
-            try:
-                value = await self._caller.call(operation, attrs.evolve(call.arguments, once=once))
-            except _FATAL as error:
-                if in_doubt_since is None:
-                    await anyio.to_thread.run_sync(journal.set_stage, call.key, RowStage.PLANNED)
-                self._end(str(error))
+            outcome = await attempt(self._caller, self.plan.api, call, key, progress, time.time)
+            if isinstance(outcome, RowFinished):
+                return outcome
+            if outcome.is_unsent:
+                await anyio.to_thread.run_sync(journal.set_stage, call.key, RowStage.PLANNED)
+            if outcome.fatal is not None:
+                self._end(outcome.fatal)
                 return None
-            except NotFoundError as error:
-                if operation.method == "DELETE" and not is_first:  # an earlier request has deleted it
-                    return RowFinished(call, RowStage.DONE)
-                return RowFinished(call, RowStage.FAILED, error=error)
-            except AmbiguousOutcomeError as error:
-                searches += 1
-                in_doubt_since = time.time()
-                if searches > _MAX_SEARCHES or not (call.takes_key or once is not None):
-                    return RowFinished(call, RowStage.UNKNOWN, error=error)
-                await anyio.sleep(min(2.0**searches, _MAX_PAUSE))
-            except (TransportError, ServerError, RateLimitedError) as error:
-                outages += 1
-                if outages > _MAX_OUTAGES:
-                    return RowFinished(call, RowStage.FAILED, error=error)
-                if (
-                    in_doubt_since is None and operation.replay is Replay.NEVER
-                ):  # Mux has not acted, or its outcome would be unknown
-                    await anyio.to_thread.run_sync(journal.set_stage, call.key, RowStage.PLANNED)
-                if self._is_stopping:
-                    return None
-                await anyio.sleep(min(2.0**outages, _MAX_PAUSE))
-            except MuxError as error:
-                return RowFinished(call, RowStage.FAILED, error=error)
-            else:
-                found: object = getattr(value, "id", None)
-                return RowFinished(call, RowStage.DONE, value, found if isinstance(found, str) else None)
-            is_first = False
+            if outcome.is_outage and self._is_stopping:
+                return None
+            await anyio.sleep(outcome.pause)
+            progress = outcome.progress
 
     async def _store(self, journal: BulkJournal, finished: RowFinished) -> None:
         await anyio.to_thread.run_sync(
@@ -380,16 +306,6 @@ def _numbered(rows: Rows, form: ListForm | None) -> Iterator[tuple[int, Any]]:
 
 def _open(path: str | os.PathLike[str] | None) -> BulkJournal:
     return BulkJournal.in_memory() if path is None else BulkJournal.open(path)
-
-
-def _text(once: str | IdempotencyKey | None) -> str | None:
-    return once.key if isinstance(once, IdempotencyKey) else once
-
-
-def _interrupted(call: PlannedCall, line: str) -> AmbiguousOutcomeError:
-    return AmbiguousOutcomeError(
-        f"{line} ({call.label}) was begun by a run that ended before the response arrived, and has no key by which to find what it made"
-    )
 
 
 def _single_error(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 import anyio
 import typer
 
-from mux_async.bulk import BulkJournal, BulkPlanError, BulkSummary, RowFinished, RowStage, write_bulk_report
+from mux_async.bulk import BulkJournal, BulkPlan, BulkPlanError, BulkSummary, RowFinished, RowStage, write_bulk_report
 from mux_async.bulk._report import check_bulk_report_path
 from mux_async.cli._client import BaseUrl, TransportName, make_client
+from mux_async.cli._database import database_of_hosts, storage_key
 from mux_async.cli._input import read_pairs, read_standard_input
 from mux_async.cli._interrupts import run_to_end
 from mux_async.cli._output import FAILED, MOST_LINES, WRONG, complain, counted, printable, span, stderr, stdout
@@ -39,6 +41,15 @@ def complete_operation(incomplete: str) -> list[str]:
 
 Report: TypeAlias = Annotated[
     Path | None, _run("--report", help="Write every row to FILE at the end: .csv or .jsonl.", metavar="FILE")
+]
+On: TypeAlias = Annotated[
+    str | None,
+    _run(
+        "--on",
+        metavar="URL",
+        help="Let the workers of many hosts (`ingest work`) do it: their database, postgresql://user@host/name. The journal is in it.",
+        show_default=False,
+    ),
 ]
 
 
@@ -84,9 +95,12 @@ def bulk(
         bool,
         _run("--retry-unknown", help="Send rows again whose outcome is unknown. Look first: they may have been performed."),
     ] = False,
+    on: On = None,
     report: Report = None,
-    concurrency: Annotated[int, _run(min=1, max=100, help="Requests at the same time.")] = 8,
-    max_failures: Annotated[int, _run(min=0, help="End after this many failures in a row; 0 for no bound.")] = 25,
+    concurrency: Annotated[int, _run(min=1, max=100, help="Requests at the same time. With --on, that of the workers.")] = 8,
+    max_failures: Annotated[
+        int, _run(min=0, help="End after this many failures in a row; 0 for no bound. Not with --on.")
+    ] = 25,
     dry_run: Annotated[bool, _run("--dry-run", help="Show what would be done. Sends nothing.")] = False,
     most: Annotated[
         int | None, _safety("--max", min=0, metavar="N", help="Do nothing if there are more rows. Required by --yes.")
@@ -108,6 +122,11 @@ def bulk(
     """
     if report is not None:
         check_bulk_report_path(report)
+        if on is not None:
+            raise typer.BadParameter(
+                "--report is written by a run; with --on, `bulk-status NAME --on URL --report FILE` writes it"
+            )
+    database = None if on is None else database_of_hosts(on)
     client = make_client(base_url, transport)
     place = journal or Path(f"{Path(rows).name if rows != '-' else 'stdin'}.{operation}{SUFFIX}")
     given = read_standard_input() if rows == "-" else rows
@@ -142,6 +161,9 @@ def bulk(
     if plan.confirmation is not None and not yes:
         _confirm(plan.confirmation, client.base_url)
     stages = [*([RowStage.FAILED] if retry_failed else []), *([RowStage.UNKNOWN] if retry_unknown else [])]
+    if database is not None:
+        _submit(database, plan, str(place), stages)
+        return
     if stages and place.exists():
         with BulkJournal.open(place) as book:
             book.retry(*stages)
@@ -156,8 +178,27 @@ def bulk(
         raise typer.Exit(code or FAILED)
 
 
+def _submit(database: str, plan: BulkPlan, name: str, stages: Sequence[RowStage]) -> None:
+    """Store the rows for the workers; what makes them unsafe was confirmed."""
+    from mux_async.ingest import dbos
+
+    new, known = dbos.submit_bulk(database, plan, name=name, confirm=plan.confirmation, storage_key=storage_key())
+    line = f"{counted(new, 'row')} submitted, {known} known before"
+    if stages and known:
+        line += f", {counted(dbos.retry_bulk(database, name, *stages, storage_key=storage_key()), 'row')} to retry"
+    stdout().print(f"{line}; the journal is {printable(name)}", markup=False)
+    if plan.problems:
+        raise typer.Exit(FAILED)
+
+
 def bulk_status(
-    journal: Annotated[Path, typer.Argument(help=f"The journal: a file that ends with {SUFFIX}.", show_default=False)],
+    journal: Annotated[
+        str,
+        typer.Argument(
+            help=f"The journal: a file that ends with {SUFFIX}; with --on, its name in the database.", show_default=False
+        ),
+    ],
+    on: On = None,
     report: Report = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -165,11 +206,19 @@ def bulk_status(
 
     Exit code: 0 if every row is done, 1 if not.
     """
-    with BulkJournal.open(journal, create=False) as book:
-        counts = book.counts()
-        open_rows = [row for row in book.entries() if row.stage in {RowStage.FAILED, RowStage.UNKNOWN}]
-        if report is not None:
-            write_bulk_report(report, book.entries())
+    if report is not None:
+        check_bulk_report_path(report)
+    if on is not None:
+        from mux_async.ingest import dbos
+
+        rows = list(dbos.bulk_entries(database_of_hosts(on), journal, storage_key=storage_key()))
+    else:
+        with BulkJournal.open(journal, create=False) as book:
+            rows = list(book.entries())
+    counts = Counter(row.stage for row in rows)
+    open_rows = [row for row in rows if row.stage in {RowStage.FAILED, RowStage.UNKNOWN}]
+    if report is not None:
+        write_bulk_report(report, rows)
     if as_json:
         typer.echo(json.dumps({"rows": sum(counts.values()), **{str(stage): counts.get(stage, 0) for stage in RowStage}}))
     else:

@@ -44,10 +44,12 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
         "mux-async bulk video.assets.create_static_rendition ids.txt --set resolution=720p",
         "mux-async bulk robots.jobs.moderate.create jobs.jsonl --retry-failed",
         "mux-async bulk video.assets.delete old.txt --max 500 --yes",
+        "mux-async bulk video.assets.update titles.csv --on postgresql://mux@db/ingest",
     ),
     "bulk-status": (
         "mux-async bulk-status titles.csv.video.assets.update.mux-bulk",
         "mux-async bulk-status titles.csv.video.assets.update.mux-bulk --report done.csv",
+        "mux-async bulk-status titles.csv.video.assets.update.mux-bulk --on postgresql://mux@db/ingest",
     ),
     "upload": (
         "mux-async upload film.mp4",

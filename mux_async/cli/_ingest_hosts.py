@@ -17,14 +17,13 @@ import typer
 
 from mux_async import Mux
 from mux_async.cli._client import BaseUrl, Policy, Test, TransportName
+from mux_async.cli._database import database_of_hosts, storage_key
 from mux_async.cli._ingest_sources import Sources
 from mux_async.cli._interrupts import open_interrupts
 from mux_async.cli._network import current_network
 from mux_async.cli._output import FAILED, counted, printable, stderr, stdout
 from mux_async.errors import ConfigurationError
 from mux_async.ingest._report import check_report_path
-
-KEY_VARIABLE = "MUX_INGEST_KEY"
 
 On: TypeAlias = Annotated[
     str,
@@ -36,20 +35,6 @@ On: TypeAlias = Annotated[
         show_default=False,
     ),
 ]
-
-
-def _database(url: str) -> str:
-    if not url.startswith(("postgresql://", "postgres://")):
-        scheme = url.partition(":")[0]
-        raise typer.BadParameter(
-            f"{scheme}: is not a database that hosts share; --on takes postgresql://user@host/name. On one host, leave --on out: "
-            "the journal is an SQLite file already"
-        )
-    return url.replace("postgres://", "postgresql://", 1)
-
-
-def _storage_key() -> str | None:
-    return os.environ.get(KEY_VARIABLE) or None
 
 
 def ingest_submit(
@@ -75,9 +60,9 @@ def ingest_submit(
 
     plan = Sources(sources or (), manifest or (), "lines", None, "key", "stop").plan()
     new, known = dbos.submit(
-        _database(on),
+        database_of_hosts(on),
         plan.items,
-        storage_key=_storage_key(),
+        storage_key=storage_key(),
         playback_policies=policy or ("public",),
         test=test,
         shared=shared or (),
@@ -102,12 +87,12 @@ def ingest_work(
 
     settings = current_network().settings()
     worker = dbos.Worker(
-        _database(on),
+        database_of_hosts(on),
         make_client=lambda factory: Mux(
             base_url=base_url, transport=factory, transport_settings=settings, user_agent_suffix="cli"
         ),
         transport=transport,
-        storage_key=_storage_key(),
+        storage_key=storage_key(),
         concurrency=concurrency,
         waiting=waiting,
         drain=drain,
@@ -155,7 +140,7 @@ def ingest_status_on(
     from mux_async.ingest import dbos
 
     while True:
-        found = dbos.status(_database(on))
+        found = dbos.status(database_of_hosts(on))
         if as_json or not sys.stdout.isatty():
             typer.echo(json.dumps({**attrs.asdict(found), "total": found.total}))
         else:
@@ -179,7 +164,7 @@ def ingest_retry_failed(on: On) -> None:
     """Let the workers retry the items that failed."""
     from mux_async.ingest import dbos
 
-    count = dbos.retry_failed(_database(on), storage_key=_storage_key())
+    count = dbos.retry_failed(database_of_hosts(on), storage_key=storage_key())
     stdout().print(f"{counted(count, 'item')} to retry", markup=False)
 
 
@@ -191,7 +176,7 @@ def ingest_report(
     from mux_async.ingest import dbos
 
     check_report_path(report)
-    rows = dbos.entries(_database(on), storage_key=_storage_key())
+    rows = dbos.entries(database_of_hosts(on), storage_key=storage_key())
     count = 0
     with report.open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, _COLUMNS, extrasaction="ignore") if report.suffix.lower() == ".csv" else None

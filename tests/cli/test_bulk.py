@@ -158,6 +158,11 @@ def test_typing_the_confirmation(emulator: Emulate, folder: Path, answer: str, c
         (("video.assets.update", "ids.txt", "--set", "pass=x"), "row 1: video.assets.update has no argument 'pass'"),
         (("video.assets.update", "ids.txt", "--report", "r.xlsx"), "must end with .csv or .jsonl"),
         (("video.assets.delete_track", "ids.txt"), "row 1: it is a text"),
+        (("video.assets.update", "ids.txt", "--on", "sqlite:///a.db"), "--on takes postgresql://user@host/name"),
+        (
+            ("video.assets.update", "ids.txt", "--on", "postgresql://db", "--report", "r.csv"),
+            "`bulk-status NAME --on URL --report FILE`",
+        ),
     ],
 )
 def test_wrong_arguments(emulator: Emulate, folder: Path, arguments: tuple[str, ...], message: str) -> None:

@@ -16,6 +16,7 @@ that running them again does no harm: the intent of a create is a step of its ow
 its intent looks first for what an earlier attempt has made.
 """
 
+from mux_async.ingest.dbos._bulk import bulk_counts, bulk_entries, retry_bulk, submit_bulk
 from mux_async.ingest.dbos._database import ItemFailedError
 from mux_async.ingest.dbos._status import DistributedStatus, entries, retry_failed, status
 from mux_async.ingest.dbos._submit import submit
@@ -25,8 +26,12 @@ __all__ = [
     "DistributedStatus",
     "ItemFailedError",
     "Worker",
+    "bulk_counts",
+    "bulk_entries",
     "entries",
+    "retry_bulk",
     "retry_failed",
     "status",
     "submit",
+    "submit_bulk",
 ]

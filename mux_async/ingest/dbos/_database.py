@@ -23,6 +23,7 @@ VERSION: Final = "1"
 """Of the workflows: workers take items of the same version, whatever the version of the package. A change of the steps changes it."""
 TRANSFER: Final = "mux-ingest-transfer"
 FINISH: Final = "mux-ingest-finish"
+BULK: Final = "mux-bulk-row"
 """Names of the workflows, and of their queues."""
 FINISH_SUFFIX: Final = "/finish"
 """Of the id of the second workflow of an item; the id of the first is the key."""
@@ -108,6 +109,12 @@ def prepare(url: str) -> sa.Engine:
                 sa.text(
                     "CREATE TABLE IF NOT EXISTS mux_ingest.workers (executor TEXT PRIMARY KEY, host TEXT NOT NULL, "
                     "started_at TIMESTAMPTZ NOT NULL DEFAULT now(), seen_at TIMESTAMPTZ NOT NULL DEFAULT now())"
+                )
+            )
+            sql.execute(
+                sa.text(
+                    "CREATE TABLE IF NOT EXISTS mux_ingest.bulk (name TEXT PRIMARY KEY, id TEXT NOT NULL UNIQUE, "
+                    "operation TEXT NOT NULL, rows INTEGER NOT NULL DEFAULT 0)"
                 )
             )
             dbos.DBOS.migrate(url)

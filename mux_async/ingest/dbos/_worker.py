@@ -31,8 +31,10 @@ from mux_async.ingest._failures import MAX_OUTAGES, MAX_UNKNOWN_OUTCOMES, Fault,
 from mux_async.ingest._items import Item
 from mux_async.ingest._reconcile import ServerClock, UnknownCreate, reconcile
 from mux_async.ingest._steps import ActiveItem, IngestOptions, Steps
+from mux_async.ingest.dbos._bulk import BulkRows
 from mux_async.ingest.dbos._database import (
     APPLICATION,
+    BULK,
     FINISH,
     FINISH_SUFFIX,
     TRANSFER,
@@ -95,7 +97,7 @@ class Worker:
             from the environment. Its limits should be shared with the other workers (``MUX_LIMITS_URL``).
         transport: Name of the transport.
         storage_key: With which the items were submitted.
-        concurrency: Items that are created or sent at the same time.
+        concurrency: Items that are created or sent at the same time, and rows of bulk changes that are performed at the same time.
         waiting: Items that wait for their assets at the same time.
         wait_timeout: Seconds that an asset may take from its last byte to being ready; ``None`` for no limit.
         drain: Seconds that `run` waits at its end for items that are being sent.
@@ -208,9 +210,15 @@ class Worker:
                 await dbos.DBOS.enqueue_workflow_async(FINISH, finish, {**order, "state": state.to_dict()})
             return state.to_dict()
 
+        rows = BulkRows(self._client, self._clock, self._fence, self.stop)
+
+        @dbos.DBOS.workflow(name=BULK, max_recovery_attempts=None)
+        async def bulk_row(order: dict[str, Any]) -> dict[str, object]:
+            return await self._as_task(self._sending(rows.perform(order)))
+
         dbos.DBOS.launch()  # in the thread of the loop: DBOS then runs workflows in it
         try:
-            for name, places in ((TRANSFER, self._concurrency), (FINISH, self._waiting)):
+            for name, places in ((TRANSFER, self._concurrency), (FINISH, self._waiting), (BULK, self._concurrency)):
                 await dbos.DBOS.register_queue_async(
                     name, worker_concurrency=places, polling_interval_sec=0.5, on_conflict="always_update"
                 )
@@ -263,26 +271,27 @@ class Worker:
                 )
                 found = sql.execute(
                     sa.text(
-                        "SELECT workflow_uuid FROM dbos.workflow_status WHERE status = 'PENDING' "
-                        "AND name IN (:transfer, :finish) AND executor_id NOT IN (SELECT executor FROM mux_ingest.workers)"
+                        "SELECT workflow_uuid, name FROM dbos.workflow_status WHERE status = 'PENDING' "
+                        "AND name = ANY(:names) AND executor_id NOT IN (SELECT executor FROM mux_ingest.workers)"
                     ),
-                    {"transfer": TRANSFER, "finish": FINISH},
+                    {"names": [TRANSFER, FINISH, BULK]},
                 )
-                orphans = [str(row[0]) for row in found]
+                orphans = [(str(row[0]), str(row[1])) for row in found]
                 sql.commit()
                 self._resume(orphans)
             finally:
                 sql.execute(sa.text("SELECT pg_advisory_unlock(4086)"))
                 sql.commit()
 
-    def _resume(self, workflows: Sequence[str]) -> None:
+    def _resume(self, workflows: Sequence[tuple[str, str]]) -> None:
+        """Return workflows, each with its id and name, to their queues, which are named as they are."""
         if not workflows:
             return
         logger.info("returning %d items of workers that are gone to their queues", len(workflows))
         client = open_client(self._url, self._storage)
         try:
-            for queue in (TRANSFER, FINISH):
-                if ids := [workflow for workflow in workflows if workflow.endswith(FINISH_SUFFIX) == (queue == FINISH)]:
+            for queue in (TRANSFER, FINISH, BULK):
+                if ids := [workflow for workflow, name in workflows if name == queue]:
                     client.resume_workflows(ids, queue_name=queue)
         finally:
             client.destroy()
@@ -308,13 +317,17 @@ class Worker:
         finally:
             self._tasks.discard(task)
 
-    async def _transfer(self, order: dict[str, Any]) -> ItemState:
+    async def _sending(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await *work*, for whose end `run` waits when it stops."""
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         self._transfers.add(task)
         try:
-            state = await self._send_item(order)
+            return await work
         finally:
             self._transfers.discard(task)
+
+    async def _transfer(self, order: dict[str, Any]) -> ItemState:
+        state = await self._sending(self._send_item(order))
         _check_alive(state)
         return state
 
