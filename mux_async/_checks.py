@@ -120,6 +120,12 @@ def check_instance(name: str, value: object, kind: type, takes: str, *, allow_no
         raise wrong(name, value, takes + (", or None" if allow_none else ""))
 
 
+def check_secret_instance(name: str, value: object, kind: type, takes: str) -> None:
+    """Refuse what is neither an instance of *kind* nor ``None``. The value is not shown."""
+    if not (isinstance(value, kind) or value is None):
+        raise ConfigurationError(f"{name} is of type {type(value).__name__}; {takes}, or None")
+
+
 def check_callable(name: str, value: object, takes: str, *, allow_none: bool = False) -> None:
     """Refuse what cannot be called."""
     if not (callable(value) or (value is None and allow_none)):

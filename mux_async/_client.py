@@ -19,6 +19,7 @@ from mux_async._checks import (
     check_instance,
     check_mapping,
     check_secret,
+    check_secret_instance,
     check_text,
     explains_arguments,
 )
@@ -193,8 +194,7 @@ class Mux:
         check_text("base_url", base_url, allow_none=True)
         check_text("account", account, allow_none=True)
         check_text("environment", environment, allow_none=True)
-        takes = "it must be an AccessToken(id, secret)"
-        check_instance("low_priority", low_priority, AccessToken, takes, allow_none=True)
+        check_secret_instance("low_priority", low_priority, AccessToken, "it must be an AccessToken(id, secret)")
         check_text("user_agent_suffix", user_agent_suffix, allow_none=True)
         check_mapping("headers", headers, "it must be a mapping of header names to texts", allow_none=True)
         takes = "it must be a TransportSettings"

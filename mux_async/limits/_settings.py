@@ -156,6 +156,9 @@ class LimitSettings:
                 f"low_priority is given, and the scope {self.scope!r} does not tell priorities apart; leave one of them out"
             )
 
+        if self.low_priority is not None and self.low_priority.low_priority is not None:
+            raise ConfigurationError("low_priority has a low_priority of its own; what is allowed goes directly into the first")
+
     def for_low_priority(self) -> LimitSettings:
         """Return what the token of low priority is allowed."""
         settings = self.low_priority or self

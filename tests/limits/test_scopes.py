@@ -163,7 +163,7 @@ class TestSettings:
     @pytest.mark.parametrize(
         ("make", "words"),
         [
-            (lambda: Mux(token_id="a", token_secret="s", low_priority=("b", "s")), "it must be an AccessToken"),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+            (lambda: Mux(token_id="a", token_secret="s", low_priority=("b", "secret-of-low")), "it must be an AccessToken"),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
             (lambda: Mux(token_id="low", token_secret="s", low_priority=LOW), "is the token 'low' itself"),
             (lambda: AccessToken("", "s"), "access token's id"),
             (lambda: AccessToken("a", ""), "access token's secret is empty"),
@@ -173,6 +173,7 @@ class TestSettings:
             (lambda: LimitSettings(scope="galaxy"), "scope is 'galaxy'"),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
             (lambda: LimitSettings(low_priority=3), "it must be a LimitSettings"),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
             (lambda: LimitSettings(scope="account", low_priority=LimitSettings()), "does not tell priorities apart"),
+            (lambda: LimitSettings(low_priority=LimitSettings(low_priority=LimitSettings())), "has a low_priority of its own"),
         ],
     )
     def test_what_cannot_be_right_is_refused(self, make: Callable[[], object], words: str) -> None:
