@@ -88,14 +88,14 @@ class ActiveToken:
 
 
 class _Loop:
-    """What belongs to one event loop: its transport, its queues by priority, the GETs under way by URL, what features keep there."""
+    """What belongs to one event loop: its transport, its queues and GETs under way by priority, what features keep there."""
 
     __slots__ = ("gates", "in_flight", "keys_in_flight", "local", "transport")
 
     def __init__(self, transport: Transport) -> None:
         self.transport: Transport = transport
         self.gates: dict[Priority, dict[Bucket | None, Gate]] = {priority: {} for priority in PRIORITIES}
-        self.in_flight: dict[str, InFlight] = {}
+        self.in_flight: dict[Priority, dict[str, InFlight]] = {priority: {} for priority in PRIORITIES}
         self.keys_in_flight: dict[str, KeyInFlight] = {}
         self.local: dict[Any, Any] = {}
 
@@ -281,7 +281,8 @@ class Engine:
 
     async def _share(self, call: Call, request: HttpRequest, loop: _Loop) -> Answer:
         """Perform a GET, or wait for the same one that is under way. See `_single_flight`."""
-        while (other := loop.in_flight.get(request.url)) is not None and other.is_for(request, call, self._writes):
+        in_flight = loop.in_flight[call.priority]
+        while (other := in_flight.get(request.url)) is not None and other.is_for(request, call, self._writes):
             call.attempts = other.call.attempts  # while it waits for them, they are its own
             answer: Answer | None = None
             with anyio.CancelScope(deadline=self._end(call)) as scope:
@@ -291,7 +292,7 @@ class Engine:
             if answer is not None:
                 return answer
             call.attempts = []
-        mine = loop.in_flight[request.url] = InFlight(request, call, self._writes)
+        mine = in_flight[request.url] = InFlight(request, call, self._writes)
         try:
             sending = self._send(call, request, loop)
             answer = mine.answer = await (sending if call.options.deadline is None else self._within(call, sending))
@@ -302,8 +303,8 @@ class Engine:
             mine.error = error
             raise
         finally:
-            if loop.in_flight.get(request.url) is mine:  # a later one, after a write, may have taken its place
-                del loop.in_flight[request.url]
+            if in_flight.get(request.url) is mine:  # a later one, after a write, may have taken its place
+                del in_flight[request.url]
             if mine.done is not None:
                 mine.done.set()
 

@@ -38,12 +38,14 @@ class InFlight:
     done: anyio.Event | None = None
 
     def is_for(self, request: HttpRequest, call: Call, writes: int) -> bool:
-        """Whether *call* may use its answer: the same request, no write in between, and the same priority, attempts and size limit."""
+        """Whether *call* may use its answer: the same request, no write in between, and the same attempts and size limit.
+
+        It has the same priority: those of each priority are kept apart, because each may have a token of its own.
+        """
         mine, options = self.call.options, call.options
         return (
             self.writes == writes
             and self.request == request
-            and self.call.priority == call.priority
             and mine.max_attempts == options.max_attempts
             and mine.max_response_bytes == options.max_response_bytes
         )

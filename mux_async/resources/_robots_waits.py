@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast
 
-from mux_async._resource import Resource
+from mux_async._options import CallOptions
+from mux_async._resource import Caller, Resource
 
 if TYPE_CHECKING:
     from mux_async._goals import Ended
-    from mux_async._resource import Caller
     from mux_async.resources._waits import PagedSource
 
 P = ParamSpec("P")
@@ -73,11 +73,17 @@ class JobWaits(Resource):
     async def create_and_wait(self: _Creates[P, E], *args: P.args, **kwargs: P.kwargs) -> E:
         """Create a job and wait until it is completed.
 
-        Takes what ``create`` takes, waits as `wait_until_done` does without a time limit, and raises what both raise. To wait again after
-        a time limit or a cancellation the id of the job is needed: then call the two one after the other.
+        Takes what ``create`` takes, waits as `wait_until_done` does without a time limit, and raises what both raise. Of ``options`` the
+        wait takes the priority. To wait again after a time limit or a cancellation the id of the job is needed: then call the two one
+        after the other.
         """
         job = await self.create(*args, **kwargs)
-        return cast("E", await cast("Any", self).wait_until_done(cast("Any", job).id))
+        jobs: Any = self
+        if isinstance(options := kwargs.get("options"), CallOptions):
+            caller = jobs._caller
+            priority = CallOptions(priority=options.priority)
+            jobs = type(jobs)(Caller(caller.engine, caller.options.merged(priority)))
+        return cast("E", await jobs.wait_until_done(cast("Any", job).id))
 
 
 class RunWaits(Resource):

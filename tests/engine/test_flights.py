@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from random import Random
 from typing import Any
 from uuid import uuid4
@@ -130,6 +131,16 @@ async def test_what_differs_in_one_option_is_sent_apart(other: dict[str, Any]) -
     await together(lambda: mux.video.assets.retrieve("a"), lambda: mux.with_options(**other).video.assets.retrieve("a"))
 
     assert len(transport.requests) == 2
+
+
+async def test_callers_of_two_priorities_in_turn() -> None:
+    """Each priority shares one request, also if its callers come in turn with those of another priority."""
+    mux, transport = client(counted())
+    batch = mux.with_options(priority="batch")
+    values: list[Asset] = await together(*[partial(each.video.assets.retrieve, "a") for each in (mux, batch)] * 10)
+
+    assert len(transport.requests) == 2
+    assert [value.id for value in values] == ["answer-0", "answer-1"] * 10
 
 
 async def test_it_can_be_turned_off() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from functools import partial
 
 import anyio
@@ -9,6 +10,7 @@ import pytest
 
 from mux_async import AccessToken, CallOptions, Mux
 from mux_async.emulator import Emulator, EmulatorSettings, EmulatorTransport, Token
+from mux_async.transport import HttpRequest, HttpResponse
 from tests.waiting.harness import clock
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
@@ -45,3 +47,31 @@ async def test_people_do_not_wait_for_the_queue_of_a_batch(low_priority: AccessT
         tasks.cancel_scope.cancel()
 
     assert took < 20
+
+
+async def test_the_wait_after_a_create_has_its_priority() -> None:
+    """``create_and_wait(options=...)`` waits with the priority of the create, and so with the same token."""
+    settings = EmulatorSettings(limits=None, tokens=TOKENS, accept_robots_terms=True)
+    emulator = Emulator(settings, clock=clock)
+    senders: set[str] = set()
+
+    class Recorded(EmulatorTransport):
+        async def send(self, request: HttpRequest) -> HttpResponse:
+            senders.add(request.headers["Authorization"])
+            return await super().send(request)
+
+    async with Mux(
+        token_id="test-token",
+        token_secret="test-secret",
+        low_priority=AccessToken("night", "secret"),
+        transport=Recorded(emulator),
+        clock=anyio.current_time,
+    ) as mux:
+        asset = await mux.video.assets.create(inputs=[{"url": "https://example.com/film.mp4"}])
+        await mux.video.assets.wait_until_ready(asset.id)
+        senders.clear()
+        await mux.robots.jobs.summarize.create_and_wait(
+            parameters={"asset_id": asset.id}, options=CallOptions(priority="batch", deadline=5)
+        )
+
+    assert senders == {"Basic " + b64encode(b"night:secret").decode()}
