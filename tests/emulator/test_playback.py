@@ -13,7 +13,8 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from tests.emulator.harness import START, Account, well_formed_id
+from mux_async.emulator import MediaInfo
+from tests.emulator.harness import START, Account, always, well_formed_id
 
 
 def _key(account: Account) -> tuple[str, Any]:
@@ -167,9 +168,43 @@ def test_thumbnails() -> None:
     start = png.body.index(b"IDAT") + 4
 
     assert (width, height) == (320, 180)
-    assert len(decompress(png.body[start:-16])) == 180 * 321
+    assert len(decompress(png.body[start:-16])) == 180 * (1 + 320 // 8)
     assert png.headers["Content-Type"] == "image/png"
     assert (jpg.body[:3], jpg.body[-2:]) == (b"\xff\xd8\xff", b"\xff\xd9")
     assert (webp.body[:4], webp.body[8:12]) == (b"RIFF", b"WEBP")
     assert account.send("GET", f"/{playback_id}/thumbnail.bmp").status == 404
     assert account.send("GET", f"/{playback_id}/thumbnail.png?width=wide").status == 400
+
+
+@pytest.mark.parametrize(
+    ("media", "target", "size"),
+    [
+        ((1920, 1080), "thumbnail.png?width=4096", (4096, 2304)),
+        ((1920, 1080), "thumbnail.png?width=4097", None),
+        ((1920, 1080), "thumbnail.png?height=99999", None),
+        ((1920, 1080), "thumbnail.png?width=99999&height=9&fit_mode=pad", None),
+        ((1080, 1920), "thumbnail.png?width=4096", (2304, 4096)),
+        ((7680, 4320), "thumbnail.png", (4096, 2304)),
+        ((1920, 1080), "animated.gif?width=640", (640, 360)),
+        ((1920, 1080), "animated.gif?width=641", None),
+        ((1920, 1080), "animated.gif?height=641", None),
+        ((1920, 1080), "animated.gif?height=90", (160, 90)),
+        ((1080, 1920), "animated.gif?width=640", (360, 640)),
+        ((1920, 1080), "animated.gif?fps=31", None),
+        ((1080, 1920), "storyboard.png", (5 * 256, 10 * 455)),
+        ((10, 8000), "storyboard.png", (5 * 256, 10 * 800)),
+    ],
+)
+def test_image_sizes(media: tuple[int, int], target: str, size: tuple[int, int] | None) -> None:
+    """Requested sizes above the bound are a 400. A size that follows from the aspect ratio stays within the bound."""
+    width, height = media
+    account = Account(probe=always(MediaInfo(10.0, width=width, height=height)))
+    playback_id = account.ready_asset(playback_policies=["public"])["playback_ids"][0]["id"]
+
+    response = account.send("GET", f"/{playback_id}/{target}")
+
+    if size is None:
+        assert response.status == 400
+    else:
+        fields, start = (">II", 16) if ".png" in target else ("<HH", 6)
+        assert struct.unpack_from(fields, response.body, start) == size

@@ -84,5 +84,6 @@ def _bind(memory: int) -> None:
 
 if __name__ == "__main__":
     _bind(int(sys.argv[1]))
-    av.logging.set_level(av.logging.PANIC)
+    # At any other level, FFmpeg's threads take the interpreter lock to log, also while PyAV holds it and waits for them (PyAV #751).
+    av.logging.set_level(None)
     work(sys.stdin.buffer, sys.stdout.buffer)

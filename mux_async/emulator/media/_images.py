@@ -132,7 +132,8 @@ def _few_colours(given: list[VideoFrame]) -> Iterator[VideoFrame]:
     first = given[0]
     source = graph.add_buffer(width=first.width, height=first.height, format=first.format, time_base=Fraction(1))
     both, choose = graph.add("split", ""), graph.add("palettegen", "")
-    use, sink = graph.add("paletteuse", ""), graph.add("buffersink")
+    # Ordered dithering takes half the time of the default, and the files are half as large.
+    use, sink = graph.add("paletteuse", "dither=bayer:bayer_scale=4:diff_mode=rectangle"), graph.add("buffersink")
     source.link_to(both)
     both.link_to(choose, 0, 0)
     both.link_to(use, 1, 0)

@@ -1,7 +1,8 @@
 """The media backend on FFmpeg: converts inputs in worker processes, and keeps the media files in a folder.
 
-There are two queues, each with a thread and a process: one for inputs, which may take minutes, and one for images and downloads, which a
-request waits for. A finished file is moved into place by a rename, so that a crash leaves no partial file.
+Inputs and each kind of file have their own processes and time limit, so that slow work of one kind does not hold up another. Two jobs of
+a kind run at once, so that one slow job does not hold up the next. A finished file is moved into place by a rename, so that a crash leaves
+no partial file.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
+from queue import LifoQueue
 from threading import Lock
 from typing import Any, Literal, Self, TypeAlias, TypeVar, cast
 from urllib.parse import urlsplit
@@ -22,7 +24,17 @@ from urllib.parse import urlsplit
 import attrs
 
 from mux_async.emulator.http._addresses import is_loopback
-from mux_async.emulator.media._backend import IngestOrder, MediaBackendError, MediaFile, Order, Segment
+from mux_async.emulator.media._backend import (
+    Animation,
+    Download,
+    IngestOrder,
+    MediaBackendError,
+    MediaFile,
+    Order,
+    Segment,
+    Still,
+    Storyboard,
+)
 from mux_async.emulator.media._probe import InputProblem, MediaInfo
 from mux_async.emulator.media._worker_process import WorkerProcess
 from mux_async.errors import MissingExtraError
@@ -37,6 +49,10 @@ FetchRule: TypeAlias = Literal["auto", "always", "never"]
 _EXAMPLES = ("example", "example.com", "example.net", "example.org", "test", "invalid")
 _MOST_FILES = 300
 """Images and downloads kept for one media file; the oldest are deleted first."""
+_PROCESSES = 2
+"""Processes for inputs, and for each kind of file. They are started when they are needed."""
+_TIME_LIMITS: Mapping[type[Order], float] = {Still: 15.0, Storyboard: 60.0, Animation: 60.0, Download: 600.0}
+"""Seconds that making a file may take, by kind. On a quiet machine, the largest still takes 2 s."""
 
 
 def has_media() -> bool:
@@ -52,8 +68,9 @@ class MediaWorker:
             `close` deletes.
         fetch: See `FetchRule`.
         most_bytes: Of a file that is fetched.
-        longest_job: Seconds that one piece of work may take.
-        memory: Bytes that each of the two processes may have (on Linux).
+        longest_job: Seconds that one piece of work may take at most. Images have lower limits of their own: 15 s for a thumbnail, 60 s for
+            a storyboard or an animated image.
+        memory: Bytes that each worker process may have (on Linux).
 
     Raises:
         MissingExtraError: PyAV is not installed.
@@ -77,8 +94,9 @@ class MediaWorker:
         shutil.rmtree(self._work_folder, ignore_errors=True)  # an earlier run's, which will not come back to it
         for needed in (self._folder, self._media_folder, self._work_folder, self.uploads):
             needed.mkdir(exist_ok=True)
-        self._fetch_rule, self._most_bytes, self._longest_job = fetch, most_bytes, longest_job
-        self._inputs, self._makes = _JobQueue(memory), _JobQueue(memory)
+        self._fetch_rule, self._most_bytes = fetch, most_bytes
+        self._inputs = _JobQueue(memory, longest_job)
+        self._makes = {kind: _JobQueue(memory, min(limit, longest_job)) for kind, limit in _TIME_LIMITS.items()}
         self._lock = Lock()
         self._ingests: dict[str, Future[MediaInfo | InputProblem | None]] = {}
         self._media_files: dict[str, MediaFile] = {}
@@ -120,12 +138,12 @@ class MediaWorker:
         return self._fetch_rule == "always" or not any(host == name or host.endswith(f".{name}") for name in _EXAMPLES)
 
     def _ingest(self, order: IngestOrder, job: Mapping[str, Any]) -> MediaInfo | InputProblem | None:
-        """Runs in the thread for inputs."""
+        """Runs in a thread for inputs."""
         folder = Path(tempfile.mkdtemp(dir=self._work_folder))
         try:
             if order.path is not None and not order.path.stat().st_size:
                 return InputProblem("invalid_input", "The uploaded file is empty")
-            answer = self._inputs.process.run_job({**job, "folder": str(folder)}, self._longest_job)
+            answer = self._inputs.run_job({**job, "folder": str(folder)})
             if "unreachable" in answer:
                 return self._unreachable(order.url or "", answer["unreachable"], answer["status"])
             if "problem" in answer:
@@ -179,13 +197,17 @@ class MediaWorker:
                     return _failed(MediaBackendError("there is no media file"))
                 name = sha256(repr(order).encode()).hexdigest()[:32]
                 place = media_file.path.with_name(f"{name}.{order.extension}")
-                future = _done(place) if place.exists() else self._makes.submit(lambda: self._make(media_file, order, place))
+                future = (
+                    _done(place)
+                    if place.exists()
+                    else self._makes[type(order)].submit(lambda: self._make(media_file, order, place))
+                )
                 made[order] = future
                 self._spare(made)
             return future
 
     def _make(self, media_file: MediaFile, order: Order, place: Path) -> Path:
-        """Runs in the thread for images and downloads."""
+        """Runs in a thread for this kind of file."""
         out = self._work_folder / place.name
         job = {
             "job": "make",
@@ -195,7 +217,7 @@ class MediaWorker:
             "order": attrs.asdict(order),
         }
         try:
-            self._makes.process.run_job(job, self._longest_job)
+            self._makes[type(order)].run_job(job)
             out.rename(place)
         except OSError as error:
             raise MediaBackendError(f"it could not be kept: {error}") from error
@@ -221,14 +243,17 @@ class MediaWorker:
             if folder.exists():  # moved first, because the id may be used again at once
                 bin_folder = Path(tempfile.mkdtemp(dir=self._work_folder))
                 folder.rename(bin_folder / "media")
-                self._makes.submit(lambda: shutil.rmtree(bin_folder, ignore_errors=True))
+                self._makes[Still].submit(lambda: shutil.rmtree(bin_folder, ignore_errors=True))
         for future in futures:
             future.cancel()
 
     def close(self) -> None:
         """Stop all work, and delete a temporary folder. The worker cannot be used afterwards."""
-        self._inputs.close()
-        self._makes.close()
+        queues = [self._inputs, *self._makes.values()]
+        for queue in queues:
+            queue.close()
+        for queue in queues:
+            queue.settle()
         if self._temporary is not None:
             self._temporary.cleanup()
 
@@ -240,23 +265,42 @@ class MediaWorker:
 
 
 class _JobQueue:
-    """A queue of jobs, with a thread and a worker process."""
+    """A queue of jobs with `_PROCESSES` worker processes, and a thread for each. No job may take more than *limit* seconds."""
 
-    def __init__(self, memory: int) -> None:
-        self.process = WorkerProcess(memory)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="mux-async-media")
+    def __init__(self, memory: int, limit: float) -> None:
+        self._limit = limit
+        self._processes = [WorkerProcess(memory) for _ in range(_PROCESSES)]
+        self._idle: LifoQueue[WorkerProcess] = LifoQueue()  # the last one used comes first, because it is running
+        for process in self._processes:
+            self._idle.put(process)
+        self._threads = ThreadPoolExecutor(_PROCESSES, thread_name_prefix="mux-async-media")
 
     def submit(self, work: Callable[[], T]) -> Future[T]:
         """Queue a job. After `close` its future fails."""
         try:
-            return self._thread.submit(work)
+            return self._threads.submit(work)
         except RuntimeError:
             return _failed(MediaBackendError("the media backend is closed"))
 
+    def run_job(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        """Run a job in a process that is idle. Called by work that was submitted. Raises `MediaBackendError`."""
+        process = self._idle.get_nowait()  # there are as many processes as threads
+        try:
+            return process.run_job(job, self._limit)
+        finally:
+            self._idle.put(process)
+
     def close(self) -> None:
-        self.process.close()
-        self._thread.shutdown(wait=True, cancel_futures=True)
-        self.process.settle()
+        """End all jobs, and start no more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for process in self._processes:
+            process.close()
+
+    def settle(self) -> None:
+        """Wait for the threads after `close`, and release the processes."""
+        self._threads.shutdown(wait=True)
+        for process in self._processes:
+            process.settle()
 
 
 def _done(value: T) -> Future[T]:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from mux_async.emulator.http._messages import Request, Response, invalid, json_response, not_found, text
 from mux_async.emulator.media._backend import Animation, Storyboard
 from mux_async.emulator.playback._media_responses import generated, generated_from
-from mux_async.emulator.playback._params import PlaybackRequest, seconds
+from mux_async.emulator.playback._params import PlaybackRequest, fitted, seconds
 from mux_async.emulator.playback._placeholder_images import TYPES, picture
 from mux_async.emulator.resources._usage import record_delivery
 from mux_async.emulator.state._media_orders import download_order, master_order
@@ -21,6 +21,8 @@ from mux_async.emulator.state._state import State, Track
 from mux_async.emulator.validation._validation import whole_parameter
 
 TILE_WIDTH = 256
+MAX_TILE_HEIGHT = 800
+"""Pixels. Twenty rows then fit into a WebP image, whose sides have at most 16,383."""
 SHORT = 15 * 60.0
 """Seconds below which a storyboard has 50 tiles; 100 from there on."""
 _COLUMNS = 5
@@ -38,7 +40,7 @@ def _video(playback: PlaybackRequest) -> None:
 
 
 def _tile_height(playback: PlaybackRequest) -> int:
-    return max(2, round(TILE_WIDTH * playback.media.height / playback.media.width))
+    return min(max(2, round(TILE_WIDTH * playback.media.height / playback.media.width)), MAX_TILE_HEIGHT)
 
 
 def _tiles(playback: PlaybackRequest) -> list[tuple[float, int, int]]:
@@ -100,10 +102,12 @@ def animated(playback: PlaybackRequest, extension: str) -> Response:
     fps = whole_parameter(query, "fps", 15)
     if fps > 30:
         raise invalid("fps must be at most 30")
-    width = whole_parameter(query, "width", 320)
-    height = whole_parameter(query, "height", max(1, round(width * playback.media.height / playback.media.width)))
-    if width > _MAX_ANIMATED_SIDE or ("height" in query and height > _MAX_ANIMATED_SIDE):
+    width, height = whole_parameter(query, "width", 0), whole_parameter(query, "height", 0)
+    if max(width, height) > _MAX_ANIMATED_SIDE:
         raise invalid(f"width and height must be at most {_MAX_ANIMATED_SIDE}")
+    if not (width and height):
+        within = width or (0 if height else 320)
+        width, height = fitted(within, height, playback.media.width, playback.media.height, _MAX_ANIMATED_SIDE)
     plain = partial(picture, extension, width, height)
     order = Animation(extension, min(start, playback.media.duration), end - start, width, height, fps)
     return generated(playback, order, TYPES[extension], plain) or text(200, plain(), TYPES[extension])

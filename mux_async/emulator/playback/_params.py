@@ -28,6 +28,8 @@ _RESOLUTIONS = ("270p", "360p", "480p", "540p", "720p", "1080p", "1440p", "2160p
 MAX_SECONDS = 12 * 3600.0
 """No medium is longer."""
 _MAX_EPOCH = 1e11
+MAX_SIDE = 4096
+"""Pixels of the longer side of a thumbnail. Mux's own bound is not documented."""
 
 
 @attrs.frozen
@@ -101,17 +103,22 @@ def thumbnail(playback: PlaybackRequest, extension: str) -> Still:
         raise invalid("rotate must be 90, 180 or 270")
     turned = (media.height, media.width) if rotate in {90, 270} else (media.width, media.height)
     asked = whole_parameter(params, "width", 0, minimum=0), whole_parameter(params, "height", 0, minimum=0)
+    if max(asked) > MAX_SIDE:
+        raise invalid(f"width and height must be at most {MAX_SIDE}")
     if fit_mode != "preserve" and not all(asked):
         raise invalid(f"fit_mode {fit_mode} needs both width and height")
-    width, height = asked if fit_mode != "preserve" else _fitted(*asked, *turned)
+    width, height = asked if fit_mode != "preserve" else fitted(*asked, *turned, MAX_SIDE)
     flips = is_on(params, "flip_h"), is_on(params, "flip_v")
     return Still(extension, min(time, media.duration), width, height, fit_mode, rotate, *flips)
 
 
-def _fitted(width: int, height: int, whole_width: int, whole_height: int) -> tuple[int, int]:
-    """The largest size with the source's aspect ratio within the requested one; the source's own by default."""
+def fitted(width: int, height: int, whole_width: int, whole_height: int, most: int) -> tuple[int, int]:
+    """Return the largest size with the aspect ratio of the source within *width* x *height*; no side has more than *most* pixels.
+
+    A *width* or *height* of 0 is not given; the source's own size is the default.
+    """
     scales = [asked / whole for asked, whole in ((width, whole_width), (height, whole_height)) if asked]
-    scale = min(scales, default=1.0)
+    scale = min(min(scales, default=1.0), most / max(whole_width, whole_height))
     return max(1, round(whole_width * scale)), max(1, round(whole_height * scale))
 
 

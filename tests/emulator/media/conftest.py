@@ -24,6 +24,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make(folder / "film.webm")
     make(folder / "tone.wav", 2.0, size=None)
     make(folder / "long.mp4", 12.0, size=(64, 36), gop=120)
+    make(folder / "narrow.mp4", 1.0, size=(16, 1600), sound=False)
     turned(film, folder / "turned.mp4")
     content = film.read_bytes()
     (folder / "cut.mp4").write_bytes(content[: len(content) // 2])

@@ -74,9 +74,10 @@ class Reply:
 
 @attrs.frozen
 class MediaClient:
-    """A blocking client of an emulator."""
+    """A blocking client of an emulator. It waits for *timeout* seconds for a response."""
 
     origin: str
+    timeout: float = TIMEOUT
 
     def send(self, method: str, target: str, body: object = None, **headers: str) -> Reply:
         url = target if target.startswith("http") else self.origin + target
@@ -85,7 +86,7 @@ class MediaClient:
             url, content, {"Authorization": basic(), "Content-Type": "application/json", **headers}, method=method
         )
         try:
-            with build_opener(ProxyHandler({})).open(request, timeout=TIMEOUT) as response:
+            with build_opener(ProxyHandler({})).open(request, timeout=self.timeout) as response:
                 return Reply(response.status, dict(response.headers), response.read())
         except HTTPError as error:
             with error:

@@ -20,7 +20,7 @@ import av
 from mux_async import Mux
 from mux_async.emulator import Emulator, EmulatorSettings, EmulatorTransport, InputProblem, MediaInfo
 from mux_async.emulator.media import MediaWorker, has_media
-from mux_async.emulator.media._backend import Download, IngestOrder, MediaBackendError, Still
+from mux_async.emulator.media._backend import Animation, Download, IngestOrder, MediaBackendError, Still
 from mux_async.emulator.media._inspection import NotMediaError, read
 from mux_async.errors import MissingExtraError
 from mux_async.transport import HttpRequest
@@ -174,6 +174,26 @@ def test_killed(tmp_path: Path, inputs: Path) -> None:
         assert worker.make("asset", Still("png", 1.0, 16, 9)).result(TIMEOUT).exists()
 
 
+@pytest.mark.skipif(not Path("/proc").exists(), reason="processes are found in /proc")
+def test_stuck(tmp_path: Path, inputs: Path) -> None:
+    """A job that hangs fails after its time limit; until then, jobs of its own and of other kinds are done."""
+    before = worker_processes()
+    with MediaWorker(tmp_path, longest_job=20.0) as worker:
+        ingest(worker, inputs / "film.mp4", "asset")
+        inspecting = worker_processes() - before
+        worker.make("asset", Still("png", 0.0, 16, 9)).result(TIMEOUT)
+        (process,) = worker_processes() - before - inspecting
+        os.kill(process, signal.SIGSTOP)
+        stuck = worker.make("asset", Still("png", 1.0, 16, 9))
+
+        assert worker.make("asset", Still("png", 2.0, 16, 9)).result(TIMEOUT).exists()
+        assert worker.make("asset", Animation("gif", 0.0, 1.0, 16, 9, 5)).result(TIMEOUT).exists()
+        assert not stuck.done()
+        with pytest.raises(MediaBackendError, match="longer than 15 s"):
+            stuck.result(TIMEOUT)
+        assert worker.make("asset", Still("png", 1.0, 16, 9)).result(TIMEOUT).exists()
+
+
 def test_no_room(tmp_path: Path, inputs: Path) -> None:
     """If a job needs more memory than the limit, the input is refused."""
     with MediaWorker(tmp_path, memory=100 * 1024**2) as worker:
@@ -186,11 +206,12 @@ def test_no_room(tmp_path: Path, inputs: Path) -> None:
 def test_closed(tmp_path: Path, inputs: Path) -> None:
     """A closed worker ends at once, and cancels the jobs that wait."""
     worker = MediaWorker(tmp_path)
-    futures = [worker.ingest(IngestOrder(f"asset {number}", path=inputs / "film.webm")) for number in range(3)]
+    futures = [worker.ingest(IngestOrder(f"asset {number}", path=inputs / "film.webm")) for number in range(6)]
     worker.close()
 
-    assert isinstance(futures[0].result(TIMEOUT), InputProblem | MediaInfo)
-    for future in futures[1:]:
+    for future in futures[:2]:  # two run at once
+        assert isinstance(future.result(TIMEOUT), InputProblem | MediaInfo)
+    for future in futures[2:]:
         with pytest.raises(CancelledError):
             future.result(TIMEOUT)
     assert worker.ingest(IngestOrder("late", path=inputs / "film.mp4")).exception(TIMEOUT) is not None
