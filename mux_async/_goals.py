@@ -207,11 +207,13 @@ def failure(ended: Ended, ended_id: str) -> ProcessingError | None:
     if nodes is not None:
         reasons: list[str | None] = [getattr(node, "reason", None) for node in nodes]
         return DirectiveRunFailedError(ended_id, messages=[reason for reason in reasons if reason])
-    errors: Sequence[RobotsV1JobError] = getattr(ended, "errors", None) or ()  # those of v0 have the same fields
+    listed: object = getattr(ended, "errors", None)  # those of v0 have the same fields
+    errors = [error for error in cast("list[object]", listed) if hasattr(error, "message")] if isinstance(listed, list) else []
+    known = cast("list[RobotsV1JobError]", errors)
     return JobFailedError(
         ended_id,
         status=ended.status,
-        type=errors[0].type if errors else None,
-        messages=[error.message for error in errors if error.message],
-        is_retryable=errors[0].retryable if errors else None,
+        type=known[0].type if known else None,
+        messages=[error.message for error in known if error.message],
+        is_retryable=known[0].retryable if known else None,
     )

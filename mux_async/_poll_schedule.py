@@ -15,7 +15,14 @@ import anyio
 import anyio.lowlevel
 import attrs
 
-from mux_async.errors import AuthenticationError, ClosedError, ConfigurationError, MuxError, PermissionDeniedError
+from mux_async.errors import (
+    AuthenticationError,
+    ClosedError,
+    ConfigurationError,
+    InvalidRequestError,
+    MuxError,
+    PermissionDeniedError,
+)
 
 FIRST_INTERVAL: Final = 1.0
 LONGEST_INTERVAL: Final = 10.0
@@ -24,7 +31,7 @@ SAFETY_INTERVAL: Final = 60.0
 GROWTH: Final = 1.3
 MAX_FAILED_POLLS: Final = 10
 """Failed polls in a row after which the waiters get the error."""
-FATAL_ERRORS = (AuthenticationError, ClosedError, ConfigurationError, PermissionDeniedError)
+FATAL_ERRORS = (AuthenticationError, ClosedError, ConfigurationError, InvalidRequestError, PermissionDeniedError)
 """Errors that would also occur in the next poll and for every other waiter."""
 
 

@@ -27,8 +27,16 @@ import attrs
 
 from mux_async._leader import LeaderElection
 from mux_async._options import ambient_priority, use_priority
-from mux_async._poll_schedule import PollSchedule
-from mux_async.errors import APIStatusError, DeadlineExceededError, Delivery, MuxError, UploadError, copied
+from mux_async._poll_schedule import FATAL_ERRORS, MAX_FAILED_POLLS, PollSchedule
+from mux_async.errors import (
+    APIStatusError,
+    DeadlineExceededError,
+    Delivery,
+    InvalidRequestError,
+    MuxError,
+    UploadError,
+    copied,
+)
 from mux_async.limits._wait_queue import PRIORITIES
 
 T = TypeVar("T")
@@ -137,6 +145,8 @@ class _Awaited:
     waiters: list[Waiter] = attrs.field(factory=list[Waiter])
     last_sweep: int = 0
     """Number of the last sweep that returned it; single requests go to the longest unseen first."""
+    failed_requests: int = 0
+    """Single requests in a row that failed."""
 
 
 @attrs.define(eq=False)
@@ -203,6 +213,7 @@ class Poller:
             NotFoundError: It does not exist (any more).
             BadRequestError: The id is not valid.
             DeadlineExceededError: *timeout* expired.
+            InvalidRequestError: The id cannot be sent.
             MuxError: What *goal* says, or a poll failed with a fatal error, or ten polls in a row failed.
         """
         rank = PRIORITIES.index(ambient_priority.get() or "default")
@@ -311,8 +322,8 @@ class Poller:
         self._sweeps += 1
         unseen = sorted((ref for ref in missing if ref in self._awaited), key=lambda ref: self._awaited[ref].last_sweep)
         for ref in unseen[:SINGLE_REQUESTS]:
-            if (awaited := self._awaited.get(ref)) is not None:
-                await self._poll_one(awaited.waiters[0].source, ref)
+            if (awaited := self._awaited.get(ref)) is not None and not await self._poll_one(awaited, ref):
+                break  # the server may have a problem; the others are first in the next sweep
         return len(self._awaited) < before
 
     async def _read_pages(self, source: Source, sweep: _Sweep) -> bool:
@@ -335,17 +346,25 @@ class Poller:
                 return True
         return not sweep.pages_left
 
-    async def _poll_one(self, source: Source, ref: Ref) -> None:
+    async def _poll_one(self, awaited: _Awaited, ref: Ref) -> bool:
+        """Request one object. Returns False if that failed, which concerns no other object."""
         self._requests += 1
+        value: object
         try:
-            value = await source.retrieve(ref)
-        except UploadError as error:
+            value = await awaited.waiters[0].source.retrieve(ref)
+        except (InvalidRequestError, UploadError) as error:
             value = error
-        except APIStatusError as error:
-            if error.status not in BAD_ID_STATUSES:
-                raise
+        except (DeadlineExceededError, *FATAL_ERRORS):
+            raise
+        except MuxError as error:
+            awaited.failed_requests += 1
+            awaited.last_sweep = self._sweeps
+            is_final = isinstance(error, APIStatusError) and error.status in BAD_ID_STATUSES
+            if not is_final and awaited.failed_requests < MAX_FAILED_POLLS:
+                return False
             value = error
         self._observe(ref, value, self._requests)
+        return True
 
     def _observe(self, ref: Ref, value: object | MuxError | None, request: int | None = None) -> None:
         """Wake the waiters of *ref* whose goal is reached by its state; an error wakes all.
@@ -358,7 +377,7 @@ class Poller:
         awaited = self._awaited.get(ref)
         if awaited is None:
             return
-        awaited.last_sweep = self._sweeps
+        awaited.last_sweep, awaited.failed_requests = self._sweeps, 0
         waiters, awaited.waiters = awaited.waiters, []
         for waiter in waiters:
             if value is not None and (request is None or request > waiter.since):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
+from mux_async._checks import check_choice
 from mux_async._resource import Caller, Resource
 from mux_async._types import UNSET, Unset
-from mux_async.errors import UploadError, quote_sentence
+from mux_async.errors import InvalidRequestError, UploadError, quote_sentence
 
 if TYPE_CHECKING:
     from mux_async._goals import AssetState
@@ -108,6 +109,9 @@ class AssetWaits(Resource):
         """
         from mux_async._goals import asset_goal
 
+        check_choice("until", until, ("created", "ready"))
+        if upload_id == "":  # a list without the filter would have the assets of all uploads
+            raise InvalidRequestError("upload_id is empty, and it names what the request is about")
         return await self._wait(upload_id, asset_goal(f"the asset of upload {upload_id!r}", until), timeout, by="upload")
 
     async def wait_for_track(self, asset_id: str, track_id: str, *, timeout: float | None = None) -> Track:

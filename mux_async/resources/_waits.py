@@ -11,6 +11,7 @@ import anyio
 import attrs
 
 from mux_async._arguments import Arguments
+from mux_async._checks import check_number
 from mux_async._options import ambient_priority, use_priority
 from mux_async._poll_schedule import PollSchedule
 from mux_async._poller import BAD_ID_STATUSES, PAGE_LIMIT, Goal, Poller, Ref, Source, Update
@@ -92,6 +93,8 @@ async def wait(
     is_whole: Callable[[T], bool] = lambda _: True,
 ) -> T:
     """Wait for *goal* with the priority of *caller*, and retrieve what was found unless *is_whole*, within *timeout*."""
+    if timeout is not None:
+        check_number("timeout", timeout, "it must be a number of seconds, or None for no limit", allow_infinite=True)
     with use_priority(caller.options.priority or ambient_priority.get() or "default"):
         return await _wait(caller, source, ref, goal, timeout, is_whole)
 

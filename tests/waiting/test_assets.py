@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from itertools import count
+from typing import Any
 
 import anyio
 import pytest
 
 from mux_async import Mux
 from mux_async.emulator import Emulator, EmulatorSettings, EmulatorTransport, InputProblem, MediaSource, RateRules
-from mux_async.errors import AssetErroredError, BadRequestError, DeadlineExceededError, NotFoundError
+from mux_async.errors import AssetErroredError, BadRequestError, DeadlineExceededError, MuxError, NotFoundError
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
@@ -114,3 +116,27 @@ async def test_timeout() -> None:
         await mux.video.assets.wait_until_ready(asset_id, timeout=5.0)
 
     assert (await mux.video.assets.wait_until_ready(asset_id)).status == "ready"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"timeout": "5"}, "timeout is '5'; it must be a number of seconds"),
+        ({"timeout": math.nan}, "timeout is nan"),
+        ({"timeout": True}, "timeout is True"),
+        ({"until": "redy"}, "until is 'redy'; it is one of 'created', 'ready'"),
+        ({"upload_id": ""}, "upload_id is empty"),
+        ({"upload_id": None}, "upload_id is None"),
+    ],
+)
+async def test_arguments_that_cannot_be_right(arguments: dict[str, Any], words: str) -> None:
+    """Wrong arguments of a wait raise at once, and nothing is sent. An empty id would find the asset of another upload."""
+    given: dict[str, Any] = {"upload_id": "u", "timeout": 5.0, **arguments}
+    emulator, mux = emulated(EmulatorSettings())
+    async with mux:
+        await mux.video.assets.wait_until_ready(await create(mux))
+        before = len(emulator.arrivals)
+        with pytest.raises(MuxError, match=words):
+            await mux.video.assets.wait_for_upload(**given)
+
+    assert len(emulator.arrivals) == before

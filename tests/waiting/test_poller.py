@@ -22,7 +22,9 @@ from mux_async.errors import (
     AssetErroredError,
     AuthenticationError,
     DeadlineExceededError,
+    InvalidRequestError,
     LimitWaitError,
+    MuxError,
     NotFoundError,
     ServerError,
     UploadError,
@@ -369,6 +371,33 @@ async def test_lasting_trouble_reaches_everybody(error: Exception, requests: int
     assert len(shelf.lists) == requests
     assert len({id(failure) for failure in failures}) == 50
     assert max(len(traceback.extract_tb(failure.__traceback__)) for failure in failures) < 10
+
+
+@pytest.mark.parametrize(
+    ("error", "requests"), [(status_error(ServerError, 500), 10), (InvalidRequestError("asset_id is empty"), 1)]
+)
+async def test_trouble_with_one_object_is_its_waiters(error: MuxError, requests: int) -> None:
+    """If requests for one object fail, only the tasks that wait for it get the error, and no other wait is affected."""
+    shelf = Shelf({f"a{number}": 200.0 for number in range(20)})
+    bad = Shelf(error=error)
+    poller = Poller()
+    found: list[str] = []
+
+    async def wait(number: int) -> None:
+        found.append((await poller.wait(shelf, asset(f"a{number}"), READY)).id)
+
+    async def fail() -> None:
+        with pytest.raises(type(error)):
+            await poller.wait(bad, asset("bad"), READY)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(20):
+            tasks.start_soon(wait, number)
+        await anyio.sleep(3)
+        tasks.start_soon(fail)
+
+    assert len(found) == 20
+    assert len(bad.gets) == requests
 
 
 async def test_a_deadline_is_its_owners() -> None:

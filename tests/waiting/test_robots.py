@@ -305,6 +305,17 @@ async def test_both_nestings(nested: bool) -> None:
     assert job.outputs.title == "A film"
 
 
+@pytest.mark.parametrize(("errors", "messages"), [(["busy"], ()), ("busy", ()), ([{"message": "busy"}, None], ("busy",))])
+async def test_errors_of_another_form(errors: object, messages: tuple[str, ...]) -> None:
+    """Errors of a job in a form that is not known end the wait with `JobFailedError` too."""
+    async with emulated(EmulatorSettings(time_to_ready=100.0)) as (_, mux):
+        mux.webhook_received(event_of({"id": "j", "status": "errored", "errors": errors}, nested=False))
+        with pytest.raises(JobFailedError) as caught:
+            await mux.robots.jobs.summarize.wait_until_done("j")
+
+    assert caught.value.messages == messages
+
+
 async def test_an_event_without_results() -> None:
     """An event that does not hold the results only causes a read, and the wait goes on if the job itself is not done yet."""
     async with emulated(EmulatorSettings(time_to_ready=100.0)) as (emulator, mux):
