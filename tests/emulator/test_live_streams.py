@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -148,3 +149,51 @@ def test_new_asset_static_renditions() -> None:
     assert account.error("PUT", path, {"static_renditions": [{"resolution": "4p"}]})[0] == 400
     assert account.send("DELETE", path).status == 204
     assert "new_asset_settings" not in account.data("GET", one)
+
+
+@pytest.mark.parametrize("mode", ["standard", "reduced", "low"])
+@pytest.mark.parametrize("extra", [{}, {"audio_only": True}])
+def test_playback(mode: str, extra: dict[str, Any]) -> None:
+    """A stream plays whenever it is active; its playlist only grows, over a reconnect too, and the one of the ended stream says so."""
+    account = Account()
+    body = {"playback_policies": ["public"], "latency_mode": mode, "reconnect_window": 30, **extra}
+    stream = account.data("POST", "/video/v1/live-streams", body)
+    playback_id, shown = stream["playback_ids"][0]["id"], list[list[str]]()
+    account.emulator.live.connect(stream["id"])
+    actions = {23: account.emulator.live.disconnect, 41: account.emulator.live.connect, 58: account.emulator.live.disconnect}
+    for second in range(60):
+        if second in actions:
+            actions[second](stream["id"])
+        status = account.data("GET", f"/video/v1/live-streams/{stream['id']}")["status"]
+        multivariant = account.send("GET", f"/{playback_id}.m3u8")
+        assert (multivariant.status, status) in {(200, "active"), (412, "idle")}
+        if status == "active":
+            rendition = multivariant.body.decode().splitlines()[-1]
+            playlist = account.send("GET", f"/{rendition}")
+            shown.append([line for line in playlist.body.decode().splitlines() if line.startswith("#EXTINF") or ".ts" in line])
+            assert "#EXT-X-ENDLIST" not in playlist.body.decode()
+            assert account.send("GET", f"/{playback_id}/rendition/{shown[-1][-1]}").status == 200
+        account.pass_time(1.0)
+    account.pass_time(60.0)
+    ended = account.send("GET", f"/{rendition}")
+
+    assert len(shown) == 58
+    assert all(after[: len(before)] == before for before, after in pairwise(shown))
+    assert len(shown[-1]) > len(shown[0]) == 2
+    assert ended.body.decode().splitlines()[-1] == "#EXT-X-ENDLIST"
+    assert [line for line in ended.body.decode().splitlines() if line in shown[-1]][: len(shown[-1])] == shown[-1]
+    assert account.send("GET", f"/{playback_id}.m3u8").status == 412
+    account.emulator.live.connect(stream["id"])
+    assert account.send("GET", f"/{rendition}").status == 412
+
+
+def test_playback_at_once() -> None:
+    """With instant work a stream plays as soon as an encoder is connected."""
+    account = Account(instant=True)
+    stream = account.data("POST", "/video/v1/live-streams", {"playback_policies": ["public"]})
+    account.emulator.live.connect(stream["id"])
+
+    assert account.data("GET", f"/video/v1/live-streams/{stream['id']}")["status"] == "active"
+    multivariant = account.send("GET", f"/{stream['playback_ids'][0]['id']}.m3u8")
+    assert multivariant.status == 200
+    assert b"1080-0.ts" in account.send("GET", f"/{multivariant.body.decode().splitlines()[-1].replace('480', '1080')}").body

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from mux_async.emulator.http._messages import failed, not_found
-from mux_async.emulator.media._probe import InputProblem, MediaInfo
+from mux_async.emulator.media._probe import InputProblem, live_media
 from mux_async.emulator.resources._asset_lifecycle import (
     add_ready_track,
     add_track,
@@ -210,9 +210,7 @@ def _complete_asset(state: State, environment: Environment, stream: LiveStream, 
 
 def _make_ready(state: State, environment: Environment, stream: LiveStream, asset: Asset) -> None:
     length = recorded_seconds(asset, state)
-    size = (0, 0) if stream.members.get("audio_only") else (1920, 1080)
-    rate = 30.0 if size[0] else -1.0
-    become_ready(state, environment, asset, MediaInfo(length, *size, frame_rate=rate, container="flv"))
+    become_ready(state, environment, asset, live_media(length, audio_only=bool(stream.members.get("audio_only"))))
     for name, source in (("embedded_subtitles", "embedded"), ("generated_subtitles", "generated_live")):
         for entry in stream.members.get(name, ()):
             add_ready_track(state, environment, asset, add_track(state, asset, entry, source=source))

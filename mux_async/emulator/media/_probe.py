@@ -102,6 +102,13 @@ _NON_STANDARD_SUFFIXES: Mapping[str, Mapping[str, str]] = {
 _NOT_MEDIA_SUFFIXES = (".css", ".htm", ".html", ".js", ".json", ".pdf", ".txt", ".xml", ".zip")
 
 
+def live_media(duration: float, *, audio_only: bool) -> MediaInfo:
+    """Return what an encoder is taken to send."""
+    if audio_only:
+        return MediaInfo(duration, 0, 0, frame_rate=-1.0, container="flv")
+    return MediaInfo(duration, container="flv")
+
+
 def synthetic_probe(source: MediaSource) -> MediaInfo | InputProblem:
     """Generate the description of an input.
 

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 import attrs
 
 from mux_async.emulator.http._messages import ApiError, Request, Response, failed, invalid, not_found, text
-from mux_async.emulator.media._probe import MediaInfo
+from mux_async.emulator.media._probe import MediaInfo, live_media
 from mux_async.emulator.playback._files import animated, captions, download, master, storyboard
 from mux_async.emulator.playback._media_responses import generated, segment_lines, segment_response, stream_attributes
 from mux_async.emulator.playback._params import (
@@ -34,12 +34,14 @@ from mux_async.emulator.resources._playback_restrictions import check_restrictio
 from mux_async.emulator.resources._usage import record_delivery
 from mux_async.emulator.state._ids import is_well_formed
 from mux_async.emulator.state._serialization import iso, recorded_seconds
-from mux_async.emulator.state._state import Environment, LiveStream, PlaybackId, State
+from mux_async.emulator.state._state import Asset, Environment, LiveStream, PlaybackId, State
 
 SEGMENT_SECONDS = 5.0
 _RUNGS = (270, 360, 480, 720, 1080, 1440, 2160)
 _THUMBNAILS = frozenset({"jpeg", "jpg", "png", "webp"})
 _FOLLOWED = ("asset_start_time", "asset_end_time", "program_start_time", "program_end_time", "exclude_pdt")
+_SHORTEST = 0.1
+"""Seconds of a live stream that has just begun."""
 _PLAYLIST = "application/vnd.apple.mpegurl"
 _NULL_PACKET = b"\x47\x1f\xff\x10" + b"\xff" * 184
 _SEGMENT = re.compile(r"(?P<rung>\d{1,4})-(?P<number>\d{1,6})\.ts")
@@ -55,7 +57,7 @@ def playback(request: Request, state: State) -> Response:
         case (asset_id, "master.mp4"):
             return master(request, state, asset_id)
         case (id, "rendition", name):
-            return _rendition(_open(request, state, id, "v"), name)
+            return _rendition(_open(request, state, id, "v", may_have_ended=True), name)
         case (id, "text", name):
             return captions(_open(request, state, id, "v"), name)
         case (id, name) if name.endswith((".mp4", ".m4a")):
@@ -68,7 +70,8 @@ def playback(request: Request, state: State) -> Response:
             raise not_found()
 
 
-def _open(request: Request, state: State, id: str, audience: str) -> PlaybackRequest:
+def _open(request: Request, state: State, id: str, audience: str, *, may_have_ended: bool = False) -> PlaybackRequest:
+    """Check a request. If *may_have_ended*, a live stream that is idle has its last recording, so that players see its end."""
     if not is_well_formed(id):
         raise invalid("Failed to parse ID")
     found = state.find_playback(id)
@@ -78,20 +81,32 @@ def _open(request: Request, state: State, id: str, audience: str) -> PlaybackReq
     holder = (environment.assets if owner.type == "asset" else environment.live_streams)[owner.id]
     playback_id = next(entry for entry in holder.playback_ids if entry.id == id)
     params = _parameters(request, state, environment, playback_id, audience)
-    if isinstance(holder, LiveStream):
-        asset = environment.assets.get(holder.ingest.asset_id or "") if holder.status == "active" else None
-    else:
-        asset = holder
-    if asset is None or asset.media is None:
-        raise failed("Asset is not ready" if asset is holder else "The live stream is not active")
-    return _of(PlaybackRequest(request, params, state, environment, playback_id, asset, asset.media))
+    if isinstance(holder, Asset):
+        if holder.media is None:
+            raise failed("Asset is not ready")
+        return _of(PlaybackRequest(request, params, state, environment, playback_id, holder, holder.media))
+    recording, media = _recording(environment, holder, may_have_ended=may_have_ended)
+    return _of(PlaybackRequest(request, params, state, environment, playback_id, recording, media))
+
+
+def _recording(environment: Environment, stream: LiveStream, *, may_have_ended: bool) -> tuple[Asset, MediaInfo]:
+    """Return the asset that records a live stream, and its media, which can be played before the asset is ready."""
+    if stream.status == "active":
+        asset = environment.assets.get(stream.ingest.asset_id or "")
+        if asset is not None:
+            return asset, asset.media or live_media(0.0, audio_only=bool(stream.members.get("audio_only")))
+    elif may_have_ended and stream.recent_asset_ids:
+        asset = environment.assets.get(stream.recent_asset_ids[-1])
+        if asset is not None and asset.media is not None and not asset.is_live:
+            return asset, asset.media
+    raise failed("The live stream is not active")
 
 
 def _of(playback: PlaybackRequest) -> PlaybackRequest:
     if not playback.asset.is_live:
         backend = playback.state.settings.media
         return playback if backend is None else attrs.evolve(playback, media_file=backend.media_file(playback.asset.id))
-    length = max(playback.media.duration, recorded_seconds(playback.asset, playback.state))
+    length = max(playback.media.duration, recorded_seconds(playback.asset, playback.state), _SHORTEST)
     return attrs.evolve(playback, media=attrs.evolve(playback.media, duration=length))
 
 
@@ -121,7 +136,7 @@ def _rungs(playback: PlaybackRequest) -> list[int]:
     """The heights of an asset's renditions, by the smaller side; 0 stands for audio only."""
     if playback.media_file is not None:
         return [playback.media_file.short_side]
-    stored = playback.asset.stored_height
+    stored = playback.asset.stored_height_of(playback.media)
     if not stored:
         return [0]
     return [rung for rung in _RUNGS if rung < stored] + [stored]
@@ -179,7 +194,9 @@ def _quotable(value: str | None) -> str:
 
 def _rendition(playback: PlaybackRequest, name: str) -> Response:
     duration = playback.media.duration
-    count = max(1, -(-int(duration * 1000) // int(SEGMENT_SECONDS * 1000)))
+    milliseconds, whole = int(duration * 1000), int(SEGMENT_SECONDS * 1000)
+    # What a live playlist lists must not change, so a segment is listed when it is whole; the first one makes the stream playable.
+    count = max(1, milliseconds // whole if playback.asset.is_live else -(-milliseconds // whole))
     if playback.media_file is not None and not name.endswith(".m3u8"):
         return segment_response(playback, playback.media_file, name)
     if name in {f"{rung}.m3u8" for rung in _rungs(playback)}:
@@ -205,7 +222,7 @@ def _segments(playback: PlaybackRequest, rung: str, count: int) -> Response:
     if began_at is not None and not is_on(playback.params, "exclude_pdt"):
         lines.append(f"#EXT-X-PROGRAM-DATE-TIME:{iso(began_at + first * SEGMENT_SECONDS)}")
     for number in range(first, max(last, first + 1)):
-        length = min(SEGMENT_SECONDS, duration - number * SEGMENT_SECONDS)
+        length = SEGMENT_SECONDS if playback.asset.is_live else min(SEGMENT_SECONDS, duration - number * SEGMENT_SECONDS)
         lines += [f"#EXTINF:{max(length, 0.001):.3f},", f"{rung}-{number}.ts{_suffix(playback)}"]
     end_mark = [] if playback.asset.is_live else ["#EXT-X-ENDLIST"]
     return text(200, "\n".join([*lines, *end_mark]) + "\n", _PLAYLIST)

@@ -123,9 +123,12 @@ class Asset(Record):
     @property
     def stored_height(self) -> int:
         """Pixels of the smaller side as stored: those of the input, up to the requested tier. 0 for audio."""
-        if self.media is None or not self.media.has_video:
-            return 0
-        return min(self.media.short_side, TIER_HEIGHTS[self.options.get("max_resolution_tier", "1080p")])
+        return 0 if self.media is None else self.stored_height_of(self.media)
+
+    def stored_height_of(self, media: MediaInfo) -> int:
+        """Return what `stored_height` is when the asset holds *media*."""
+        tier = self.options.get("max_resolution_tier", "1080p")
+        return min(media.short_side, TIER_HEIGHTS[tier]) if media.has_video else 0
 
 
 @attrs.define(eq=False)
