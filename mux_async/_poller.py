@@ -335,6 +335,9 @@ class Poller:
             except APIStatusError as error:
                 if error.status not in BAD_ID_STATUSES:
                     raise
+                if sweep.place is not None:  # the place is not valid any more, so the next sweep begins with the first page
+                    self._sweep = None
+                    raise
                 self._observe_all(error)  # the object that the list belongs to was deleted
                 return True
             sweep.pages_left -= 1

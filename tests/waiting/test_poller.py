@@ -21,6 +21,7 @@ from mux_async.errors import (
     APIStatusError,
     AssetErroredError,
     AuthenticationError,
+    BadRequestError,
     DeadlineExceededError,
     InvalidRequestError,
     LimitWaitError,
@@ -398,6 +399,25 @@ async def test_trouble_with_one_object_is_its_waiters(error: MuxError, requests:
 
     assert len(found) == 20
     assert len(bad.gets) == requests
+
+
+async def test_a_cursor_that_has_expired() -> None:
+    """A cursor that the server refuses ends no wait: the next sweep begins with the first page."""
+
+    class Expiring(Shelf):
+        async def page(self, place: str | int | None) -> tuple[Sequence[tuple[Ref, Asset]], str | int | None]:
+            if place is not None and anyio.current_time() < 20:
+                self.lists.append(anyio.current_time())
+                raise status_error(BadRequestError, 400)
+            return await super().page(place)
+
+    shelf = Expiring(dict.fromkeys([f"a{number}" for number in range(150)], 15.0))
+    poller = Poller()
+    async with anyio.create_task_group() as tasks:
+        for number in range(150):
+            tasks.start_soon(poller.wait, shelf, asset(f"a{number}"), READY)
+
+    assert len(shelf.lists) < 20
 
 
 async def test_a_deadline_is_its_owners() -> None:
