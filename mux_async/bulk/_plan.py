@@ -178,6 +178,10 @@ def make_bulk_plan(
             seen[digest] += 1
             label = " ".join(f"{name.lower()}={value}" for name, value in arguments.path.items()) or f"row {number}"
             calls.append(PlannedCall(number, f"{digest}-{seen[digest]}", label, arguments, takes_key, values))
+    if doubled := _doubled(operation, calls):
+        found_warnings.setdefault(doubled)
+    if not calls and not problems:
+        found_warnings.setdefault("the list has no rows; the first line of a table is its header")
     return BulkPlan(
         operation=operation.id,
         line=operation.line,
@@ -214,6 +218,14 @@ def _values(method: Method, row: str | Mapping[str, object] | RowError, common: 
         needs = f"needs {', '.join(missing)}" if missing else "needs no argument from it"
         raise RowError(f"it is a text, and {method.operation.id} {needs}: use a table or JSON lines, which name their values")
     return {missing[0]: row}
+
+
+def _doubled(operation: Operation[Any], calls: Sequence[PlannedCall]) -> str | None:
+    """Return a warning if rows change the same object: they are sent at the same time, so that any of them may be the last."""
+    if operation.method not in {"PUT", "PATCH", "DELETE"}:
+        return None
+    label, count = next(iter(Counter(call.label for call in calls).most_common(1)), ("", 0))
+    return f"{count} rows are of {label}, and are performed in any order" if count > 1 else None
 
 
 def _takes_key(operation: Operation[Any], arguments: Arguments) -> bool:

@@ -33,7 +33,7 @@ from mux_async.bulk._journal import BulkJournal, RowStage, StoredRow
 from mux_async.bulk._operations import find_method
 from mux_async.bulk._plan import BulkPlan, BulkPlanError, PlannedCall, make_bulk_plan, numbered
 from mux_async.bulk._rows import ListForm, parse_list, read_list
-from mux_async.errors import PermissionDeniedError
+from mux_async.errors import ConfigurationError, PermissionDeniedError
 
 Rows: TypeAlias = "str | os.PathLike[str] | bytes | Iterable[str | Mapping[str, object]]"
 """A list: the path of a file, the content of one, or rows as mappings of argument names to values (or texts)."""
@@ -135,6 +135,7 @@ class Bulk:
         self._journal = journal
         self._concurrency = concurrency
         self._confirm = confirm
+        self._has_run = False
         self._max_failures = max_failures
         self._on_event = on_event
         self._reason: str | None = None
@@ -156,6 +157,14 @@ class Bulk:
         bucket = self.plan.api.bucket
         return 0.0 if bucket is None else self._caller.engine.limits.forecast({bucket: len(self.plan.calls)}).batch
 
+    def confirm(self, text: str) -> None:
+        """Confirm an operation that destroys something, after a look at the plan, where the argument ``confirm`` was not given.
+
+        Args:
+            text: `BulkPlan.confirmation`, as a person has typed it.
+        """
+        self._confirm = text
+
     def stop(self) -> None:
         """Begin no more rows. Those that were begun are finished, then `run` returns."""
         self._is_stopping = True
@@ -166,11 +175,15 @@ class Bulk:
         Cancelling is safe at any time: the next run with the same journal continues.
 
         Raises:
-            ConfigurationError: The operation destroys something, and ``confirm`` is not `BulkPlan.confirmation`; nothing was sent.
+            ConfigurationError: The operation destroys something, and ``confirm`` is not `BulkPlan.confirmation`, or it has run before;
+                nothing was sent.
             JournalError: The journal cannot be used, or belongs to another change, server or environment.
             MuxError: The credentials cannot be checked.
         """
         self.plan.check_confirmation(self._confirm)
+        if self._has_run:
+            raise ConfigurationError("this bulk change has run: make another one, with the same journal to continue it")
+        self._has_run = True
         started = anyio.current_time()
         given = self._journal
         journal = given if isinstance(given, BulkJournal) else await anyio.to_thread.run_sync(_open, given)

@@ -131,35 +131,40 @@ def bulk(
     place = journal or Path(f"{Path(rows).name if rows != '-' else 'stdin'}.{operation}{SUFFIX}")
     given = read_standard_input() if rows == "-" else rows
     common = _common_values(values or ())
-    make = partial(client.bulk, operation, given, form=form, values=common, on_bad_row=on_bad_row)
+    reporter = _Reporter(as_json=as_json or not sys.stdout.isatty())
     try:
-        plan = make().plan
+        run = client.bulk(
+            operation,
+            given,
+            form=form,
+            values=common,
+            journal=place,
+            on_bad_row=on_bad_row,
+            concurrency=concurrency,
+            max_failures=max_failures,
+            on_event=reporter.event,
+        )
     except BulkPlanError as error:
         for problem in error.problems[:MOST_LINES]:
             complain(printable(str(problem)))
         if len(error.problems) > MOST_LINES:
             complain(f"and {len(error.problems) - MOST_LINES} more rows")
         raise typer.Exit(WRONG) from None
-    count = len(plan.calls)
+    plan = run.plan
+    count = reporter.rows = len(plan.calls)
     if most is not None and count > most:
         raise typer.BadParameter(f"there are {counted(count, 'row')}, and --max is {most}; nothing was sent")
     if yes and plan.is_destructive and most is None:
         raise typer.BadParameter(f"--yes for {operation}, which cannot be undone, needs --max: the most rows that you expect")
-    reporter = _Reporter(count, as_json=as_json or not sys.stdout.isatty())
-    run = make(
-        journal=place,
-        concurrency=concurrency,
-        confirm=plan.confirmation,
-        max_failures=max_failures,
-        on_event=reporter.event,
-    )
     for line in [*str(plan).splitlines(), f"the rate limits make that take at least {span(run.forecast())}"]:
         stderr().print(printable(line), markup=False)
     if dry_run:
         stderr().print("nothing was sent", markup=False)
         return
-    if plan.confirmation is not None and not yes:
-        _confirm(plan.confirmation, client.base_url)
+    if plan.confirmation is not None:
+        if not yes:
+            _confirm(plan.confirmation, client.base_url)
+        run.confirm(plan.confirmation)
     stages = [*([RowStage.FAILED] if retry_failed else []), *([RowStage.UNKNOWN] if retry_unknown else [])]
     if database is not None:
         _submit(database, plan, str(place), stages)
@@ -253,22 +258,22 @@ def _confirm(text: str, base_url: str) -> None:
 class _Reporter:
     """Shows the progress: JSON lines for programs, a bar with the time left on a terminal."""
 
-    def __init__(self, rows: int, *, as_json: bool) -> None:
-        self._rows = rows
+    def __init__(self, *, as_json: bool) -> None:
+        self.rows = 0
         self._as_json = as_json
         self._progress: Progress | None = None
         self._bar: TaskID | None = None
 
     def begin(self) -> None:
         if self._as_json:
-            _print_json(event="begin", rows=self._rows)
+            _print_json(event="begin", rows=self.rows)
             return
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[failed]} failed"))
         self._progress = Progress(*columns, console=stdout(), speed_estimate_period=120)
         self._progress.start()
-        self._bar = self._progress.add_task("rows", total=self._rows, failed=0)
+        self._bar = self._progress.add_task("rows", total=self.rows, failed=0)
 
     def end(self, summary: BulkSummary | None) -> None:
         if self._progress is not None:

@@ -139,9 +139,12 @@ async def test_deleting_needs_a_confirmation(mux: Mux, mux_emulator: Emulator) -
         with pytest.raises(ConfigurationError, match=f"{DELETE} 3"):
             await mux.bulk(DELETE, ids, confirm=confirm).run()
     assert sent(mux_emulator, "DELETE") == 0
-    bulk = mux.bulk(DELETE, ids, confirm=f"{DELETE} 3")
+    bulk = mux.bulk(DELETE, ids[:1], confirm=f"{DELETE} 1")
     assert bulk.plan.is_destructive
-    assert (await bulk.run()).done == 3
+    assert (await bulk.run()).done == 1
+    bulk = mux.bulk(DELETE, ids[1:])
+    bulk.confirm(f"{DELETE} 2")
+    assert (await bulk.run()).done == 2
     assert await passthroughs(mux) == []
 
 
@@ -324,6 +327,27 @@ async def test_the_plan_as_text(mux: Mux) -> None:
     assert "meta.external_id" in str(bulk.plan)
     limited = Mux(token_id="a", token_secret="b", limits=LimitSettings(), base_url="http://127.0.0.1:9")
     assert limited.bulk(CREATE, inputs(101)).forecast() > 95
+
+
+async def test_running_twice(mux: Mux, mux_emulator: Emulator) -> None:
+    """A bulk change runs once: a second run of the same object would perform rows without a journal again."""
+    bulk = mux.bulk(CREATE, inputs(2))
+    await bulk.run()
+    with pytest.raises(ConfigurationError, match="has run"):
+        await bulk.run()
+    assert sent(mux_emulator, "POST") == 2
+
+
+async def test_warnings_of_the_plan(mux: Mux) -> None:
+    """Rows that change one object, and a list without rows, are probably mistakes; several tracks of one asset are not."""
+    rows = [{"asset_id": "a", "passthrough": text} for text in ("x", "y")]
+    assert mux.bulk(UPDATE, rows).plan.warnings == ("2 rows are of asset_id=a, and are performed in any order",)
+    assert mux.bulk(DELETE, ["a", "b", "a"]).plan.warnings == ("2 rows are of asset_id=a, and are performed in any order",)
+    assert mux.bulk(UPDATE, b"asset_id,passthrough\n", form="csv").plan.warnings == (
+        "the list has no rows; the first line of a table is its header",
+    )
+    assert mux.bulk(UPDATE, [{"asset_id": each} for each in "ab"]).plan.warnings == ()
+    assert mux.bulk("video.assets.create_playback_id", [{"asset_id": "a", "policy": "public"}] * 2).plan.warnings == ()
 
 
 @pytest.mark.parametrize(
