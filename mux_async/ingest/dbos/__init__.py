@@ -7,13 +7,13 @@
 
 Two workflows per item: ``transfer`` (intend, create, send) on a queue with few places on each worker, and ``finish`` (wait for the asset)
 on another, so that waiting items do not keep others from being sent. The id of a workflow is the key of its item, so an item that is
-submitted twice is ingested once. Rates are not DBOS's business: share limits in Redis (``MUX_LIMITS_URL``), where web servers and bots of
-the account pay too.
+submitted twice is ingested once. DBOS does not limit the rates of requests: share limits in Redis (``MUX_LIMITS_URL``) with every other
+program of the account.
 
-DBOS does not notice that a worker has died. So each worker stores a heartbeat, and any other takes over the items of one that is silent
-(`ADOPT_AFTER`). A worker that was only suspended finds its heartbeat too old (`FENCE_AFTER`) and sends nothing more. Steps are written so
-that running them again does no harm: the intent of a create is a step of its own, and a create that is not the immediate continuation of
-its intent looks first for what an earlier attempt has made.
+DBOS does not detect that a worker has died. So each worker stores heartbeats, and any other takes over its items when the last one is too
+old (`ADOPT_AFTER`). A worker that was only suspended finds its own heartbeat too old (`FENCE_AFTER`) and sends nothing more. Steps can be
+repeated: the intent of a create is a step of its own, and a create that does not follow its intent at once begins with a lookup of the
+asset or upload that an earlier attempt may have created.
 """
 
 from mux_async.ingest.dbos._bulk import bulk_counts, bulk_entries, retry_bulk, submit_bulk

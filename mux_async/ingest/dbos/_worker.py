@@ -27,7 +27,7 @@ from mux_async._transports import resolve_transport
 from mux_async._types import UNSET, Secret
 from mux_async.errors import MuxError
 from mux_async.ingest._events import ItemResult
-from mux_async.ingest._failures import MAX_OUTAGES, MAX_UNKNOWN_OUTCOMES, Fault, fault_of, pause_after
+from mux_async.ingest._failures import MAX_OUTAGES, Fault, fault_of, pause_after
 from mux_async.ingest._items import Item
 from mux_async.ingest._reconcile import ServerClock, UnknownCreate, reconcile
 from mux_async.ingest._steps import ActiveItem, IngestOptions, Steps
@@ -374,36 +374,41 @@ class Worker:
     async def _create(self, item: Item, state: ItemState, options: Mapping[str, Any]) -> dict[str, object]:
         """Create, or find what an earlier attempt has created."""
         active = ActiveItem(item, state, 0.0)
-        steps = self._steps(options)
         is_own = state.intended_at is not None and self._intended.pop(item.key, None) == state.intended_at
-        is_fresh = is_own and self._clock.now() - cast("float", state.intended_at) < FRESH
-        unknown = 0
-        while active.state.stage is Stage.CREATING:
+        if is_own and self._clock.now() - cast("float", state.intended_at) < FRESH:
             try:
-                if not is_fresh:
-                    found = await reconcile(self._client, self._clock, {item.key: UnknownCreate.of(active.state, self._clock)})
-                    if item.key in found:
-                        active.state = advance(active.state, found[item.key])
-                        break  # if nothing was created, a new intent follows
-                    await asyncio.sleep(1.0)
-                    continue
-                is_fresh = False
-                await steps.create(active)
+                await self._steps(options).create(active)
             except MuxError as error:
                 fault = fault_of(error, is_create=True)
-                if fault is Fault.UNKNOWN:
-                    unknown += 1
-                    if unknown > MAX_UNKNOWN_OUTCOMES:
-                        active.state = _dead(active.state, error)
-                else:
+                if fault is not Fault.UNKNOWN:
                     active.state = advance(active.state, NothingCreated())
-                    if fault is Fault.ITEM:
-                        active.state = _dead(active.state, error)
-                    else:
-                        await asyncio.sleep(pause_after(3))
+                if fault is Fault.ITEM:
+                    active.state = _dead(active.state, error)
+                elif fault is not Fault.UNKNOWN:
+                    await asyncio.sleep(pause_after(3))
+        if active.state.stage is Stage.CREATING:
+            active.state = await self._look_up(active.state)  # if nothing was created, a new intent follows
         if active.upload is not None:
             self._uploads[item.key] = active.upload
         return active.state.to_dict()
+
+    async def _look_up(self, state: ItemState) -> ItemState:
+        """Return the state with what became of the create. A lookup that fails says nothing about the create, and is repeated."""
+        outages = 0
+        while True:
+            try:
+                unknown = UnknownCreate.of(state, self._clock)
+                found = await reconcile(self._client, self._clock, {state.key: unknown})
+            except MuxError as error:
+                outages += 1
+                if outages > MAX_OUTAGES:
+                    return _dead(state, error)
+                await asyncio.sleep(pause_after(outages))
+            else:
+                if state.key in found:
+                    return advance(state, found[state.key])
+                outages = 0
+                await asyncio.sleep(1.0)
 
     async def _send(self, item: Item, state: ItemState, options: Mapping[str, Any]) -> dict[str, object]:
         """Send the bytes that the upload does not hold yet."""
