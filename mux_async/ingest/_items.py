@@ -31,10 +31,12 @@ def _names(settings: Mapping[str, object]) -> str:
 
 def without_secrets(address: str) -> str:
     """Return an address without its password and its query, which may be a signature."""
-    scheme, _, rest = address.partition("://")
+    scheme, found, rest = address.partition("://")
+    if not found:  # file:/path
+        scheme, rest = "", scheme
     place, query, _ = rest.partition("?")
     host, slash, path = place.partition("/")
-    return legible(f"{scheme}://{host.rpartition('@')[2]}{slash}{path}") + ("?..." if query else "")
+    return legible(f"{scheme}{found}{host.rpartition('@')[2]}{slash}{path}") + ("?..." if query else "")
 
 
 _LOCAL_KEY = "f-"

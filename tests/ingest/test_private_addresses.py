@@ -122,3 +122,11 @@ def test_command(tmp_path: Path) -> None:
     assert refused.returncode == 2
     assert "--allow-private" in refused.stderr
     assert named.returncode == taken.returncode == 0
+
+
+@pytest.mark.parametrize("address", ["file:/etc/film.mp4", "simplecache::file:///etc/film.mp4"])
+def test_message_names_the_address_as_written(address: str) -> None:
+    """An address without ``//`` is quoted as it is in the list."""
+    with pytest.raises(PlanError, match="private") as caught:
+        make_plan(manifest=Manifest(json.dumps({"url": address}), "jsonl"))
+    assert repr(address) in str(caught.value)
