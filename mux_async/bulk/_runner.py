@@ -155,7 +155,7 @@ class Bulk:
     def forecast(self) -> float:
         """Return the seconds that the rate limits make the requests of all rows take, at least."""
         bucket = self.plan.api.bucket
-        return 0.0 if bucket is None else self._caller.engine.limits.forecast({bucket: len(self.plan.calls)}).batch
+        return 0.0 if bucket is None else self._caller.engine.batch_limits.forecast({bucket: len(self.plan.calls)}).batch
 
     def confirm(self, text: str) -> None:
         """Confirm an operation that destroys something, after a look at the plan, where the argument ``confirm`` was not given.

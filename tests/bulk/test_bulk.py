@@ -11,7 +11,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from mux_async import LimitSettings, Mux
+from mux_async import AccessToken, BucketSettings, LimitSettings, Mux
 from mux_async.bulk import Bulk, BulkJournal, BulkPlanError, RowFinished, RowStage, write_bulk_report
 from mux_async.emulator import Emulator, EmulatorTransport, Fault
 from mux_async.errors import ConfigurationError, InvalidRequestError, MuxError
@@ -327,6 +327,10 @@ async def test_the_plan_as_text(mux: Mux) -> None:
     assert "meta.external_id" in str(bulk.plan)
     limited = Mux(token_id="a", token_secret="b", limits=LimitSettings(), base_url="http://127.0.0.1:9")
     assert limited.bulk(CREATE, inputs(101)).forecast() > 95
+    settings = LimitSettings(low_priority=LimitSettings(post=BucketSettings(rate=10.0, burst=2)))
+    token = AccessToken("c", "d")
+    limited = Mux(token_id="e", token_secret="f", low_priority=token, limits=settings, base_url="http://127.0.0.1:9")
+    assert limited.bulk(CREATE, inputs(101)).forecast() < 15
 
 
 async def test_running_twice(mux: Mux, mux_emulator: Emulator) -> None:
