@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, TypeAlias, cast
 
@@ -23,7 +22,7 @@ from mux_async.cli._interrupts import open_interrupts
 from mux_async.cli._network import current_network
 from mux_async.cli._output import FAILED, counted, printable, stderr, stdout
 from mux_async.errors import ConfigurationError
-from mux_async.ingest._report import check_report_path
+from mux_async.ingest._report import check_report_path, csv_cell
 
 On: TypeAlias = Annotated[
     str,
@@ -185,18 +184,13 @@ def ingest_report(
         for row in rows:
             count += 1
             if table is not None:
-                table.writerow(_flat(row))
+                table.writerow({name: csv_cell(value) for name, value in row.items()})
             else:
                 file.write(json.dumps(row) + "\n")
     stdout().print(f"{counted(count, 'item')} in {printable(str(report))}", markup=False)
 
 
 _COLUMNS = ["key", "source", "status", "asset_id", "playback_ids", "duration", "error"]
-
-
-def _flat(row: Mapping[str, object]) -> dict[str, object]:
-    ids = cast("Mapping[str, str]", row.get("playback_ids") or {})
-    return {**row, "playback_ids": ";".join(ids)}
 
 
 def ingest_new_key() -> None:

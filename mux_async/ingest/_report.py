@@ -117,13 +117,13 @@ def _csv_lines(rows: Iterable[Mapping[str, object]]) -> Iterator[str]:
     writer = csv.writer(text, lineterminator="\n")
     yield ",".join(COLUMNS) + "\n"
     for row in rows:
-        writer.writerow([_cell(row[name]) for name in COLUMNS])
+        writer.writerow([csv_cell(row[name]) for name in COLUMNS])
         yield text.getvalue()
         text.seek(0)
         text.truncate()
 
 
-def _cell(value: object) -> object:
+def csv_cell(value: object) -> object:
     """Return a CSV cell. Text that a spreadsheet would run as a formula gets an apostrophe: file names are untrusted."""
     if isinstance(value, dict):
         return " ".join(f"{policy}:{each}" for each, policy in cast("dict[str, str]", value).items())
