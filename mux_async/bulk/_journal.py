@@ -59,9 +59,9 @@ class RowStage(enum.StrEnum):
     DONE = "done"
     """Performed."""
     FAILED = "failed"
-    """Refused, or given up. Nothing was performed."""
+    """Refused, or given up after many attempts. It can be sent again."""
     UNKNOWN = "unknown"
-    """It may have been performed, and must not be sent again without a look."""
+    """It may have been performed: check that before it is sent again."""
 
 
 @attrs.frozen
@@ -135,7 +135,7 @@ class BulkJournal:
     def retry(self, *stages: RowStage) -> int:
         """Let the next run send failed rows again, or those of other *stages*. Returns their number.
 
-        Rows that are unknown may have been performed: look before you retry them.
+        Rows that are unknown may have been performed: check that before you retry them.
         """
         chosen = stages or (RowStage.FAILED,)
         marks = ", ".join("?" for _ in chosen)

@@ -93,7 +93,7 @@ def bulk(
     retry_failed: Annotated[bool, _run("--retry-failed", help="Send rows that failed again.")] = False,
     retry_unknown: Annotated[
         bool,
-        _run("--retry-unknown", help="Send rows again whose outcome is unknown. Look first: they may have been performed."),
+        _run("--retry-unknown", help="Send rows again whose outcome is unknown. Check first whether they were performed."),
     ] = False,
     on: On = None,
     report: Report = None,

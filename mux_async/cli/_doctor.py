@@ -204,7 +204,7 @@ async def _online(client: Mux) -> list[Check]:
 
 
 async def _low_priority(client: Mux, environment: str | None) -> Check:
-    """Ask who the token of low priority is: it works in the same environment as the other, or on other objects."""
+    """Check the token of low priority: if it is of another environment, batch calls change other objects."""
     name = "low-priority token"
     try:
         who = await client.with_options(priority="batch").system.utilities.whoami()

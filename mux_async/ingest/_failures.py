@@ -38,7 +38,7 @@ class Fault(enum.Enum):
     OUTAGE = enum.auto()
     """The network's or Mux's: repeat the step. A create was not performed."""
     UNKNOWN = enum.auto()
-    """Whether a create was performed is not known: look before it is repeated."""
+    """Whether a create was performed is not known: look it up before it is repeated."""
 
 
 def fault_of(error: MuxError, *, is_create: bool) -> Fault:
