@@ -15,10 +15,10 @@ import typer
 from mux_async import Mux
 from mux_async._operation import Bucket
 from mux_async.cli._client import BaseUrl, Policy, Test, TransportName, asset_option, make_client
+from mux_async.cli._ingest_progress import Form, IngestJob, JsonReporter, PlainReporter, RateBudget, Reporter
 from mux_async.cli._ingest_sources import SUFFIX, EarlierRuns, SavedOptions, Sources, journal_keys, summarize
 from mux_async.cli._interrupts import run_to_end
 from mux_async.cli._output import FAILED, MOST_LINES, counted, printable, size, span, stderr, stdout
-from mux_async.cli._progress import Form, IngestJob, JsonReporter, PlainReporter, RateBudget, Reporter
 from mux_async.errors import ConfigurationError
 from mux_async.ingest import Ingest, Journal, Plan, Stage, write_report
 from mux_async.ingest._report import check_report_path
@@ -152,7 +152,7 @@ def _form(*, as_json: bool, plain: bool) -> Form:
 def make_reporter(form: Form, job: IngestJob, budget: RateBudget) -> Reporter:
     """Return the reporter that was chosen."""
     if form == "live":
-        from mux_async.cli._live_display import LiveDisplay  # rich's live displays take a while to import
+        from mux_async.cli._ingest_display import LiveDisplay  # rich's live displays take a while to import
 
         return LiveDisplay(job, budget)
     return PlainReporter(job) if form == "plain" else JsonReporter(job)

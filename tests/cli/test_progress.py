@@ -25,9 +25,9 @@ from rich.console import Console
 
 from mux_async import LimitSettings, Mux
 from mux_async.cli._ingest import make_reporter
-from mux_async.cli._live_display import LiveDisplay, SpeedMeter
+from mux_async.cli._ingest_display import LiveDisplay, SpeedMeter
+from mux_async.cli._ingest_progress import IngestJob, RateBudget, adopted_line, summary_lines
 from mux_async.cli._output import counted, size, span
-from mux_async.cli._progress import IngestJob, RateBudget, adopted_line, summary_lines
 from mux_async.emulator import EmulatorSettings
 from mux_async.ingest import (
     IngestSummary,
@@ -263,7 +263,7 @@ def test_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
 def test_closed_pipe() -> None:
     """If the reader of the lines has ended, the ingest continues."""
     code = (
-        "from pathlib import Path; from mux_async.cli._progress import *\n"
+        "from pathlib import Path; from mux_async.cli._ingest_progress import *\n"
         "from mux_async.ingest import *\n"
         "import sys; job = IngestJob(Plan(()), Path('j')); reporter = JsonReporter(job)\n"
         "sys.stdin.read()\n"

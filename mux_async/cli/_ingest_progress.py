@@ -1,6 +1,6 @@
 """The progress of ``mux-async ingest``: JSON lines for programs, plain lines on request, and the lines of the summary.
 
-The live display of terminals is in `_live_display`. Results are written to standard output, everything else to standard error, so that a
+The live display of terminals is in `_ingest_display`. Results are written to standard output, everything else to standard error, so that a
 program can read the results alone.
 """
 

@@ -20,8 +20,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from mux_async.cli._ingest_progress import IngestJob, RateBudget, adopted_line, summary_lines
 from mux_async.cli._output import printable, size, span, stdout
-from mux_async.cli._progress import IngestJob, RateBudget, adopted_line, summary_lines
 from mux_async.ingest import (
     IngestEvent,
     IngestSummary,
