@@ -34,6 +34,7 @@ from mux_async.errors import (
     Delivery,
     InvalidRequestError,
     MuxError,
+    PermissionDeniedError,
     UploadError,
     copied,
 )
@@ -355,7 +356,7 @@ class Poller:
         value: object
         try:
             value = await awaited.waiters[0].source.retrieve(ref)
-        except (InvalidRequestError, UploadError) as error:
+        except (InvalidRequestError, PermissionDeniedError, UploadError) as error:
             value = error
         except (DeadlineExceededError, *FATAL_ERRORS):
             raise

@@ -27,6 +27,7 @@ from mux_async.errors import (
     LimitWaitError,
     MuxError,
     NotFoundError,
+    PermissionDeniedError,
     ServerError,
     UploadError,
 )
@@ -375,7 +376,12 @@ async def test_lasting_trouble_reaches_everybody(error: Exception, requests: int
 
 
 @pytest.mark.parametrize(
-    ("error", "requests"), [(status_error(ServerError, 500), 10), (InvalidRequestError("asset_id is empty"), 1)]
+    ("error", "requests"),
+    [
+        (status_error(ServerError, 500), 10),
+        (status_error(PermissionDeniedError, 403), 1),
+        (InvalidRequestError("asset_id is empty"), 1),
+    ],
 )
 async def test_trouble_with_one_object_is_its_waiters(error: MuxError, requests: int) -> None:
     """If requests for one object fail, only the tasks that wait for it get the error, and no other wait is affected."""
