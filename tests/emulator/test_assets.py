@@ -127,6 +127,21 @@ REFUSED: list[tuple[Any, str]] = [
     ({"inputs": [{"type": "video"}]}, "inputs[0].url"),
     ({"inputs": 5}, "inputs"),
     ({"inputs": [{"url": 5}]}, "inputs"),
+    *(
+        ({"inputs": [{"url": url}]}, "url must be a URL")
+        for url in (
+            "",
+            " ",
+            "film.mp4",
+            "https://",
+            "https:///film.mp4",
+            "//x.example",
+            "https://x.example:99999/",
+            "https://[",
+            "mux:x",
+        )
+    ),
+    ({"inputs": [{"url": "https://x.example/a\nb"}]}, "url must be a URL"),
     ({"inputs": [{"url": "https://x.example"}], "passthrough": "x" * 256}, "passthrough"),
     ({"inputs": [{"url": "https://x.example"}], "playback_policies": ["secret"]}, "playback_policies"),
     ({"inputs": [{"url": "https://x.example"}], "test": "yes"}, "test"),

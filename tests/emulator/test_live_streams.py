@@ -158,7 +158,7 @@ def test_playback(mode: str, extra: dict[str, Any]) -> None:
     account = Account()
     body = {"playback_policies": ["public"], "latency_mode": mode, "reconnect_window": 30, **extra}
     stream = account.data("POST", "/video/v1/live-streams", body)
-    playback_id, shown = stream["playback_ids"][0]["id"], list[list[str]]()
+    playback_id, shown, rendition = stream["playback_ids"][0]["id"], list[list[str]](), ""
     account.emulator.live.connect(stream["id"])
     actions = {23: account.emulator.live.disconnect, 41: account.emulator.live.connect, 58: account.emulator.live.disconnect}
     for second in range(60):

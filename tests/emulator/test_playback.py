@@ -208,3 +208,17 @@ def test_image_sizes(media: tuple[int, int], target: str, size: tuple[int, int] 
     else:
         fields, start = (">II", 16) if ".png" in target else ("<HH", 6)
         assert struct.unpack_from(fields, response.body, start) == size
+
+
+def test_metadata() -> None:
+    """The metadata that mux-player asks for is a list with one object of key-value pairs, for whoever may play the asset."""
+    account = Account()
+    public, signed = (
+        account.ready_asset(playback_policies=[policy])["playback_ids"][0]["id"] for policy in ("public", "signed")
+    )
+
+    response = account.send("GET", f"/{public}/metadata.json", authorization="")
+
+    assert (response.status, response.json()) == (200, [{"metadata": []}])
+    assert response.headers["Access-Control-Allow-Origin"] == "*"
+    assert account.send("GET", f"/{signed}/metadata.json").status == 403

@@ -31,7 +31,8 @@ DIRECTIONS = ("asc", "desc")
 DAY = 86_400
 
 _UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": DAY}
-_RELATIVE = re.compile(r"(\d{1,9}):(second|minute|hour|day)s?", re.ASCII)
+_RELATIVE = re.compile(r"(?P<bracket>\[)?(?P<number>\d{1,9}):(?P<unit>second|minute|hour|day)s?(?(bracket)\])", re.ASCII)
+"""A span. Mux's AI package writes it in brackets; whether Mux accepts that is not known."""
 _EPOCH = re.compile(r"\d{1,11}", re.ASCII)
 _LAST_SECOND = 253_402_300_799
 """Of the year 9999, after which a date cannot be written."""
@@ -106,7 +107,7 @@ class Parameters:
             match = _RELATIVE.fullmatch(given[0])
             if match is None:
                 raise invalid(f'timeframe[] must be two Unix times or a span such as 7:days, not "{given[0][:80]}"')
-            span = int(match[1]) * _UNITS[match[2]]
+            span = int(match["number"]) * _UNITS[match["unit"]]
             if not 0 < span <= now:
                 raise invalid("timeframe[] must be a span of at least a second, and not reach back before 1970")
             return Timeframe(now - span, now)

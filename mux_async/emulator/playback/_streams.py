@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 import attrs
 
-from mux_async.emulator.http._messages import ApiError, Request, Response, failed, invalid, not_found, text
+from mux_async.emulator.http._messages import ApiError, Request, Response, failed, invalid, json_response, not_found, text
 from mux_async.emulator.media._probe import MediaInfo, live_media
 from mux_async.emulator.playback._files import animated, captions, download, master, storyboard
 from mux_async.emulator.playback._media_responses import generated, segment_lines, segment_response, stream_attributes
@@ -43,6 +43,8 @@ _FOLLOWED = ("asset_start_time", "asset_end_time", "program_start_time", "progra
 _SHORTEST = 0.1
 """Seconds of a live stream that has just begun."""
 _PLAYLIST = "application/vnd.apple.mpegurl"
+_METADATA: list[dict[str, list[str]]] = [{"metadata": []}]
+"""What mux-player asks for beside an MP4 file (facts/NEWER.md). It reads keys and values; which ones Mux sends is not known."""
 _NULL_PACKET = b"\x47\x1f\xff\x10" + b"\xff" * 184
 _SEGMENT = re.compile(r"(?P<rung>\d{1,4})-(?P<number>\d{1,6})\.ts")
 
@@ -56,6 +58,9 @@ def playback(request: Request, state: State) -> Response:
             return _multivariant(_open(request, state, name.removesuffix(".m3u8"), "v"))
         case (asset_id, "master.mp4"):
             return master(request, state, asset_id)
+        case (id, "metadata.json"):
+            _open(request, state, id, "v")
+            return json_response(200, _METADATA)
         case (id, "rendition", name):
             return _rendition(_open(request, state, id, "v", may_have_ended=True), name)
         case (id, "text", name):

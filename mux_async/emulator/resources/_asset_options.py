@@ -54,10 +54,7 @@ def _listed(value: object) -> list[Any]:
 def _check_input(entry: Mapping[str, Any]) -> None:
     url = entry.get("url")
     if url is not None:
-        try:
-            urlsplit(url)
-        except ValueError:
-            raise invalid("url must be a valid URL") from None
+        _check_url(url)
     source = None if url is None else clip_source(url)
     start, end = entry.get("start_time"), entry.get("end_time")
     if source is None:
@@ -68,6 +65,17 @@ def _check_input(entry: Mapping[str, Any]) -> None:
         raise invalid(f'Asset id "{source}" was invalid')
     if end is not None and end - (start or 0) < 0.5:
         raise invalid("a clip must be at least 500 milliseconds long")
+
+
+def _check_url(url: str) -> None:
+    """Refuse what cannot be a URL; what Mux answers is not known. Schemes that Mux does not fetch fail later, with the input."""
+    try:
+        parts = urlsplit(url)
+        is_url = bool(parts.scheme and parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:  # brackets that do not match, or a port above 65535
+        is_url = False
+    if not is_url or not url.isprintable():
+        raise invalid(f'url must be a URL with scheme and host, such as https://example.com/film.mp4, not "{url[:80]}"')
 
 
 def _check_downloads(options: Mapping[str, Any]) -> None:

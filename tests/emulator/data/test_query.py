@@ -137,6 +137,7 @@ def test_timeframe() -> None:
         (None, [now - DAY, now]),
         (["3:hours"], [now - 3 * 3600, now]),
         (["1:day"], [now - DAY, now]),
+        (["[24:hours]"], [now - DAY, now]),  # as Mux's AI package sends it
         (["90:minutes"], [now - 5400, now]),
         (["60:seconds"], [now - 60, now]),
         ([str(now - 500), str(now - 100)], [now - 500, now - 100]),
@@ -154,6 +155,8 @@ def test_timeframe() -> None:
     [
         ({"timeframe": ["tomorrow"]}, "timeframe[]"),
         ({"timeframe": ["7:weeks"]}, "timeframe[]"),
+        ({"timeframe": ["[7:days"]}, "timeframe[]"),
+        ({"timeframe": ["7:days]"]}, "timeframe[]"),
         ({"timeframe": ["0:days"]}, "timeframe[]"),
         ({"timeframe": ["999999999:days"]}, "timeframe[]"),
         ({"timeframe": ["1", "2", "3"]}, "timeframe[]"),
