@@ -82,7 +82,6 @@ def imported(source: str, known: Iterable[str]) -> Iterator[str]:
 
 
 @cache
-@cache
 def import_graph() -> dict[str, set[str]]:
     """Return the modules that each module imports."""
     paths = modules()
