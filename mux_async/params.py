@@ -1111,7 +1111,7 @@ class ModerationThresholdsParam(TypedDict, total=False):
 
 
 class OutputSteeringScopeParam(TypedDict, total=False):
-    """Part of the asset to keep to; what is outside is not looked at."""
+    """Part of the asset to keep to; the rest is ignored."""
 
     end_time: float | None
     """Where to stop, in seconds; the end of the asset when left out."""
@@ -1577,7 +1577,7 @@ class RobotsV1ModerationThresholdsParam(TypedDict, total=False):
 
 
 class RobotsV1ScopeParam(TypedDict, total=False):
-    """Part of the asset to keep to; what is outside is not looked at. Inferred, not read in Mux's documentation."""
+    """Part of the asset to keep to; the rest is ignored. Inferred, not read in Mux's documentation."""
 
     start_time: float | None
     """Where to begin, in seconds; the beginning of the asset when left out. Inferred, not read in Mux's

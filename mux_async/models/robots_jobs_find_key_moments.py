@@ -178,7 +178,7 @@ class RobotsV1KeyMoment(Model):
     audible_narrative: str | None = ABSENT
     """What is said, in a sentence; empty or absent where nothing is. Inferred, not read in Mux's documentation."""
     visual_narrative: str | None = ABSENT
-    """What is seen, in a sentence; absent where the picture was not looked at. Inferred, not read in Mux's
+    """What is seen, in a sentence; absent where the picture was not analysed. Inferred, not read in Mux's
     documentation.
     """
     notable_audible_concepts: list[str] | None = ABSENT
@@ -186,7 +186,7 @@ class RobotsV1KeyMoment(Model):
     documentation.
     """
     notable_visual_concepts: list[RobotsV1NotableVisualConcept] | None = ABSENT
-    """What is seen, with scores; absent where the picture was not looked at. Inferred, not read in Mux's
+    """What is seen, with scores; absent where the picture was not analysed. Inferred, not read in Mux's
     documentation.
     """
     cues: list[RobotsV1TranscriptCue] | None = ABSENT

@@ -184,11 +184,11 @@ class KeyMoment(Model):
     title: str
     """Short title."""
     notable_visual_concepts: list[NotableVisualConcept] | None = ABSENT
-    """What is seen, with scores; absent where the picture was not looked at."""
+    """What is seen, with scores; absent where the picture was not analysed."""
     quotable_segment: KeyMomentQuotableSegment | None = ABSENT
     """The best quote of the moment; absent where there is none."""
     visual_narrative: str | None = ABSENT
-    """What is seen, in a sentence; absent where the picture was not looked at."""
+    """What is seen, in a sentence; absent where the picture was not analysed."""
 
     @classmethod
     def _field_table(cls) -> FieldTable:

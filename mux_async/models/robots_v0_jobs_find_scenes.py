@@ -185,11 +185,11 @@ class Scene(Model):
     notable_audible_concepts: list[str] | None = ABSENT
     """What is talked about, in phrases; empty or absent without a transcript."""
     notable_visual_concepts: list[NotableVisualConcept] | None = ABSENT
-    """What is seen, with scores; absent where the picture was not looked at."""
+    """What is seen, with scores; absent where the picture was not analysed."""
     shots: list[SceneShot] | None = ABSENT
     """Shots that the scene consists of; absent where they are not known."""
     visual_narrative: str | None = ABSENT
-    """What is seen, in a sentence; absent where the picture was not looked at."""
+    """What is seen, in a sentence; absent where the picture was not analysed."""
 
     @classmethod
     def _field_table(cls) -> FieldTable:

@@ -703,7 +703,7 @@ class NotableVisualConcept(Model):
 
 @deferred_attrs(kw_only=True, eq=False, repr=False)
 class OutputSteeringScope(Model):
-    """Part of the asset to keep to; what is outside is not looked at."""
+    """Part of the asset to keep to; the rest is ignored."""
 
     end_time: float | None = ABSENT
     """Where to stop, in seconds; the end of the asset when left out."""
@@ -1125,7 +1125,7 @@ class RobotsV1JobResources(Model):
 
 @deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1Scope(Model):
-    """Part of the asset to keep to; what is outside is not looked at. Inferred, not read in Mux's documentation."""
+    """Part of the asset to keep to; the rest is ignored. Inferred, not read in Mux's documentation."""
 
     start_time: float | None = ABSENT
     """Where to begin, in seconds; the beginning of the asset when left out. Inferred, not read in Mux's

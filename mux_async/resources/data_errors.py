@@ -62,8 +62,8 @@ class DataErrors(Resource):
             metric_filters: Conditions on metrics, such as ``aggregate_startup_time>=1000``. Not for
                 ``exits_before_video_start``, ``unique_viewers``, ``video_startup_failure_percentage``,
                 ``view_dropped_percentage`` and ``views``.
-            timeframe: Period whose views are looked at: start and end, datetimes or Unix times in seconds, or
-                one span such as ``7:days``; default the last 24 hours.
+            timeframe: Period of the views: start and end, datetimes or Unix times in seconds, or one span such
+                as ``7:days``; default the last 24 hours.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             options: Deadline, priority and the like of this one call; what it leaves out is as the client has
