@@ -76,8 +76,8 @@ async def _mux_async(origin: str, transport: str = "aiohttp") -> AsyncGenerator[
 
 
 @asynccontextmanager
-async def _mux_async_looked_at(origin: str) -> AsyncGenerator[Work]:
-    """Models are read when they are first looked at, so this looks: at one field of every asset, which reads all of its fields."""
+async def _mux_async_fields_read(origin: str) -> AsyncGenerator[Work]:
+    """Models are parsed on first access, so this reads one field of every asset, which parses all of its fields."""
     async with _mux_async(origin) as work:
 
         async def get() -> object:
@@ -254,7 +254,7 @@ CONTENDERS = (
     Contender(REFERENCE, ("aiohttp",), _aiohttp),
     Contender("aiohttp + orjson", ("aiohttp", "orjson"), _aiohttp_orjson),
     Contender("mux_async", ("mux_async", "aiohttp", "orjson"), _mux_async),
-    Contender("mux_async, looked at", ("mux_async", "aiohttp", "orjson"), _mux_async_looked_at),
+    Contender("mux_async, fields read", ("mux_async", "aiohttp", "orjson"), _mux_async_fields_read),
     Contender("mux_async, uvloop", ("mux_async", "aiohttp", "orjson"), _mux_async, is_on_uvloop=True),
     Contender("aiohttp, bytes only, uvloop", ("aiohttp",), _aiohttp, is_on_uvloop=True),
     Contender("mux_async over httpx", ("mux_async", "httpx2"), partial(_mux_async, transport="httpx")),

@@ -2,11 +2,11 @@
 
 Method: one process, CPU time, the answer to a GET of one ready asset of about 2 KB and 14 objects, median of the ratios to
 ``orjson.loads`` of the same bytes within a round. *Model* is what the SDK does with the body: unknown fields kept, nulls told from absent
-fields, times read. A model reads itself when it is first looked at, object by object, so there are four rows: nobody looks at it; a field
-of the asset is looked at, which reads all fields of the asset; a playback id besides; and every one of the 14 objects. *With news*: the
-asset has a field and a value that this version has never heard of. *From a dictionary*: `Asset.from_wire` of what ``orjson.loads``
-returned. *Constructor* makes the same objects by calling the class, which is what a user does. *Stock cattrs* structures plain attrs
-classes of the same fields, all of them text, and drops what is unknown.
+fields, times read. A model is parsed on first access, object by object, so there are four rows: nothing is read; a field of the asset,
+which parses all fields of the asset; a playback id besides; and every one of the 14 objects. *With news*: the asset has a field and a
+value that this version does not have. *From a dictionary*: `Asset.from_wire` of what ``orjson.loads`` returned. *Constructor* makes the
+same objects by calling the class, which is what a user does. *Stock cattrs* structures plain attrs classes of the same fields, all of
+them text, and drops what is unknown.
 
 *Held*: bytes by tracemalloc of one of 2000 results that are kept.
 """
