@@ -18,10 +18,12 @@ import anyio
 import attrs
 
 from mux_async._leader import LeaderElection
+from mux_async._options import ambient_priority, use_priority
 from mux_async._poll_schedule import PollSchedule
 from mux_async._poller import BAD_ID_STATUSES, EXTRA_PAGES, PAGE_LIMIT, SINGLE_REQUESTS
 from mux_async._resource import Caller
 from mux_async.errors import APIStatusError, DeadlineExceededError, MuxError, copied
+from mux_async.limits._wait_queue import PRIORITIES, Priority
 from mux_async.live._events import LiveEvent, read_webhook
 from mux_async.live._stream_tracker import StreamTrackers
 
@@ -43,6 +45,8 @@ class Watch(Protocol):
 
     trackers: StreamTrackers
     caller: Caller
+    priority: Priority | None
+    rank: int
     event: anyio.Event | None
 
     @property
@@ -62,6 +66,8 @@ class LivePoller:
         self._election: LeaderElection[Watch] = LeaderElection()
         self._scope: anyio.CancelScope | None = None
         self._is_polling = False
+        self._poll_rank: int | None = None
+        """Of the poll that is running: it has the highest priority of the tasks that wait, whichever of them leads."""
         self._interrupted_polls = 0
         self._schedule = PollSchedule()
         self._received: OrderedDict[str, None] = OrderedDict()
@@ -81,7 +87,10 @@ class LivePoller:
     async def wait(self, watch: Watch) -> None:
         """Wait until there may be events for *watch*; poll meanwhile if no other task does."""
         watch.event = anyio.Event()
+        watch.rank = PRIORITIES.index(watch.priority or ambient_priority.get() or "default")
         self._waiting.append(watch)
+        if self._scope is not None and self._poll_rank is not None and watch.rank < self._poll_rank:
+            self._scope.cancel()  # its request may be far down the queue; the next poll has the higher priority
         try:
             if not self._election.try_lead(watch):
                 await watch.event.wait()
@@ -136,7 +145,12 @@ class LivePoller:
     async def _poll(self, caller: Caller) -> bool:
         self._is_polling = True
         poll = _Poll(caller, list(self._watches), anyio.current_time(), self._rotation)
-        await poll.run()
+        self._poll_rank = min(watch.rank for watch in self._waiting)
+        try:
+            with use_priority(PRIORITIES[self._poll_rank]):
+                await poll.run()
+        finally:
+            self._poll_rank = None
         return poll.events > 0
 
 

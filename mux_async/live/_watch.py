@@ -15,10 +15,12 @@ from mux_async.errors import MuxError
 from mux_async.live._events import LiveEvent
 from mux_async.live._poller import LivePoller, poller_of
 from mux_async.live._stream_tracker import StreamTrackers
+from mux_async.resources._waits import for_polls
 
 if TYPE_CHECKING:
     from typing import Self
 
+    from mux_async.limits import Priority
     from mux_async.models import LiveStream
 
 BUFFER: Final = 1_000
@@ -73,7 +75,9 @@ class LiveWatch:
 
     def __init__(self, poller: LivePoller, caller: Caller, trackers: StreamTrackers, buffer: int) -> None:
         self.trackers = trackers
-        self.caller = caller
+        self.caller = for_polls(caller)
+        self.priority: Priority | None = caller.options.priority
+        self.rank = 0
         self.event: anyio.Event | None = None
         self._poller = poller
         self._buffer = _EventBuffer(buffer)
@@ -172,6 +176,6 @@ class Live(Resource):
         """
         check_whole("buffer", buffer, 1, "it is a number of events, 1 or more, and whole")
         poller = poller_of(self._caller)
-        watch = LiveWatch(poller, self._caller.for_long_work, StreamTrackers.of(streams), buffer)
+        watch = LiveWatch(poller, self._caller, StreamTrackers.of(streams), buffer)
         poller.add(watch)
         return watch

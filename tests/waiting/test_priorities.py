@@ -49,6 +49,34 @@ async def test_people_do_not_wait_for_the_queue_of_a_batch(low_priority: AccessT
     assert took < 20
 
 
+async def test_watches_do_not_wait_for_the_queue_of_a_batch() -> None:
+    """The same for ``live.watch``: an interactive watch that shares polls with a batch one sees a change within seconds."""
+    emulator = Emulator(EmulatorSettings(limits=None), clock=clock)
+    took = 0.0
+    async with (
+        Mux(
+            token_id="test-token", token_secret="test-secret", transport=EmulatorTransport(emulator), clock=anyio.current_time
+        ) as mux,
+        anyio.create_task_group() as tasks,
+    ):
+        batch, prompt = mux.with_options(priority="batch"), mux.with_options(priority="interactive")
+        streams = [await mux.video.live_streams.create() for _ in range(2)]
+        tasks.start_soon(batch.live.watch(streams[0]).__anext__)
+        await anyio.sleep(1.2)
+        unshared = CallOptions(share_reads=False)
+        for _ in range(300):
+            tasks.start_soon(partial(batch.video.live_streams.retrieve, streams[0].id, options=unshared))
+        await anyio.sleep(3)  # the poll of the batch task is in the queue, which takes a minute
+        watch = prompt.live.watch(streams[1])
+        emulator.live.connect(streams[1].id)
+        began = anyio.current_time()
+        await anext(watch)
+        took = anyio.current_time() - began
+        tasks.cancel_scope.cancel()
+
+    assert took < 5
+
+
 async def test_the_wait_after_a_create_has_its_priority() -> None:
     """``create_and_wait(options=...)`` waits with the priority of the create, and so with the same token."""
     settings = EmulatorSettings(limits=None, tokens=TOKENS, accept_robots_terms=True)
