@@ -167,10 +167,10 @@ def test_killed_at_work(tmp_path: Path, inputs: Path, files: FileServer) -> None
         client = MediaClient(origin)
         body = {"inputs": [{"url": f"{files.origin}/slow/film.mp4"}]}
         lost = client.data("POST", "/video/v1/assets", body)["id"]
-        after = client.data("POST", "/video/v1/assets", {"inputs": [{"url": f"{files.origin}/film.mp4"}]})["id"]
         assert files.requested.wait(TIMEOUT)
         for process in worker_processes() - before:
             os.kill(process, signal.SIGKILL)
+        after = client.data("POST", "/video/v1/assets", {"inputs": [{"url": f"{files.origin}/film.mp4"}]})["id"]
         files.released.set()
 
         problem = "The input could not be converted: the process that worked on it ended"
