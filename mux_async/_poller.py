@@ -200,7 +200,7 @@ class Poller:
         """Whether it has no waiters, and nothing to remember."""
         return not self._awaited and not self._final
 
-    async def wait(self, source: Source, ref: Ref, goal: Goal[T], timeout: float = math.inf) -> T:
+    async def wait(self, source: Source, ref: Ref, goal: Goal[T], timeout: float = math.inf, *, left: float | None = None) -> T:
         """Wait until an object has the state that *goal* describes.
 
         Args:
@@ -208,6 +208,7 @@ class Poller:
             ref: The object.
             goal: Its state.
             timeout: Seconds.
+            left: Seconds that are left of *timeout*, if a part of it has passed.
 
         Raises:
             UploadError: The object will never exist.
@@ -221,7 +222,7 @@ class Poller:
         waiter = Waiter(cast("Goal[object]", goal), source, self._requests, rank)
         self._add(ref, waiter)
         try:
-            with anyio.move_on_after(timeout):
+            with anyio.move_on_after(timeout if left is None else left):
                 await self._wait(waiter)
         finally:
             self._remove(ref, waiter)

@@ -102,11 +102,11 @@ async def wait(
 async def _wait(
     caller: Caller, source: Source, ref: Ref, goal: Goal[T], timeout: float | None, is_whole: Callable[[T], bool]
 ) -> T:
-    left = math.inf if timeout is None else timeout
+    given = left = math.inf if timeout is None else timeout
     pollers, deadline = pollers_of(caller), anyio.current_time() + left
     try:
         while True:
-            found = await pollers[ref.list].wait(source, ref, goal, left)
+            found = await pollers[ref.list].wait(source, ref, goal, given, left=left)
             if is_whole(found):
                 return found
             with anyio.CancelScope(deadline=deadline) as scope:
@@ -117,7 +117,7 @@ async def _wait(
                     return whole
             left = deadline - anyio.current_time()
             if scope.cancelled_caught:
-                raise goal.timeout_error(timeout or 0.0)
+                raise goal.timeout_error(given)
     finally:
         pollers.discard_idle(ref.list)
 

@@ -335,6 +335,23 @@ async def test_an_event_without_results() -> None:
     assert len(seen.gets) < 30
 
 
+async def test_timeout_after_an_event_without_results() -> None:
+    """The error of a wait that went on after an event names the whole timeout, and not what was left of it."""
+    async with emulated(EmulatorSettings(time_to_ready=100.0)) as (_, mux):
+        job_id = await summarize(mux, (await ready_asset(mux)).id)
+
+        async def send_event() -> None:
+            await anyio.sleep(12)
+            mux.webhook_received(event_of({"id": job_id, "status": "completed"}, nested=False))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(send_event)
+            started = anyio.current_time()
+            with pytest.raises(DeadlineExceededError, match="was not done within 20 s"):
+                await mux.robots.jobs.summarize.wait_until_done(job_id, timeout=20.0)
+            assert anyio.current_time() - started == pytest.approx(20.0)
+
+
 async def test_refused_terms() -> None:
     """While the terms are not accepted, a wait raises at once and says what to do."""
     async with emulated(has_terms=False) as (emulator, mux):
