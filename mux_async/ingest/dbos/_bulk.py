@@ -29,7 +29,7 @@ from mux_async.bulk._plan import make_bulk_plan
 from mux_async.bulk._rows import Cell
 from mux_async.errors import ConfigurationError, InvalidRequestError
 from mux_async.ingest._reconcile import ServerClock
-from mux_async.ingest.dbos._database import BULK, VERSION, ItemFailedError, Storage, open_client, prepare
+from mux_async.ingest.dbos._database import BULK, VERSION, ItemFailedError, Storage, open_client, prepare_items
 from mux_async.ingest.dbos._fence import Fence
 
 logger = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def submit_bulk(
     plan.check_confirmation(confirm)
     storage = Storage(storage_key)
     orders = [_order(plan, call, is_encrypted=storage.is_encrypted) for call in plan.calls]
-    engine = prepare(url)
+    engine = prepare_items(url, storage)
     client = open_client(url, storage)
     new = 0
     try:
@@ -111,8 +111,9 @@ def bulk_counts(url: str, name: str, *, storage_key: str | Secret | None = None)
     Raises:
         ConfigurationError: There is no bulk change with this name, or the database or the key cannot be used.
     """
-    engine = prepare(url)
-    client = open_client(url, Storage(storage_key))
+    storage = Storage(storage_key)
+    engine = prepare_items(url, storage)
+    client = open_client(url, storage)
     try:
         prefix = _prefix(_known_job(engine, name))
         counts: Counter[RowStage] = Counter()
@@ -140,8 +141,9 @@ def bulk_entries(url: str, name: str, *, storage_key: str | Secret | None = None
     Raises:
         ConfigurationError: There is no bulk change with this name, or the database or the key cannot be used.
     """
-    engine = prepare(url)
-    client = open_client(url, Storage(storage_key))
+    storage = Storage(storage_key)
+    engine = prepare_items(url, storage)
+    client = open_client(url, storage)
     try:
         prefix = _prefix(_known_job(engine, name))
         for one in _workflows(client, prefix):
@@ -160,8 +162,9 @@ def retry_bulk(url: str, name: str, *stages: RowStage, storage_key: str | Secret
         ConfigurationError: There is no bulk change with this name, or the database or the key cannot be used.
     """
     chosen = stages or (RowStage.FAILED,)
-    engine = prepare(url)
-    client = open_client(url, Storage(storage_key))
+    storage = Storage(storage_key)
+    engine = prepare_items(url, storage)
+    client = open_client(url, storage)
     try:
         prefix = _prefix(_known_job(engine, name))
         found = [one for one in _workflows(client, prefix, _ENDED_BADLY) if _stored_row(one, prefix).stage in chosen]

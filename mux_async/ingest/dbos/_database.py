@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import logging
+import time
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
@@ -14,7 +16,7 @@ try:
     import dbos
     import sqlalchemy as sa
     from cryptography.fernet import Fernet, InvalidToken
-    from sqlalchemy.exc import OperationalError
+    from sqlalchemy.exc import DBAPIError
 except ImportError:
     raise MissingExtraError("ingesting on many hosts", "DBOS", "dbos") from None
 
@@ -27,6 +29,10 @@ BULK: Final = "mux-bulk-row"
 """Names of the workflows, and of their queues."""
 FINISH_SUFFIX: Final = "/finish"
 """Of the id of the second workflow of an item; the id of the first is the key."""
+
+
+_TABLES: Final = f"1, dbos {importlib.metadata.version('dbos')}"
+"""Stored in the database when its tables exist. Change the number with the tables."""
 
 
 class ItemFailedError(MuxError):
@@ -100,25 +106,88 @@ def open_client(url: str, storage: Storage) -> dbos.DBOSClient:
 def prepare(url: str) -> sa.Engine:
     """Create the tables, those of DBOS as well, and return an engine."""
     logging.getLogger("dbos").setLevel(logging.WARNING)
-    engine = sa.create_engine(url.replace("postgresql://", "postgresql+psycopg://", 1), pool_pre_ping=True, pool_size=2)
+    engine = sa.create_engine(
+        url.replace("postgresql://", "postgresql+psycopg://", 1),
+        pool_pre_ping=True,
+        pool_size=2,
+        # A heartbeat must fail soon, and not hang for as long as TCP retransmits.
+        connect_args={"connect_timeout": 5, "tcp_user_timeout": 10_000},
+    )
     try:
-        with engine.begin() as sql:
-            sql.execute(sa.text("SELECT pg_advisory_xact_lock(4085)"))  # two processes may start at the same time
-            sql.execute(sa.text("CREATE SCHEMA IF NOT EXISTS mux_ingest"))
-            sql.execute(
-                sa.text(
-                    "CREATE TABLE IF NOT EXISTS mux_ingest.workers (executor TEXT PRIMARY KEY, host TEXT NOT NULL, "
-                    "started_at TIMESTAMPTZ NOT NULL DEFAULT now(), seen_at TIMESTAMPTZ NOT NULL DEFAULT now())"
-                )
-            )
-            sql.execute(
-                sa.text(
-                    "CREATE TABLE IF NOT EXISTS mux_ingest.bulk (name TEXT PRIMARY KEY, id TEXT NOT NULL UNIQUE, "
-                    "operation TEXT NOT NULL, rows INTEGER NOT NULL DEFAULT 0)"
-                )
-            )
-            dbos.DBOS.migrate(url)
-    except OperationalError as error:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as sql:
+            if not _is_prepared(sql):
+                _create_tables(sql, url)
+    except DBAPIError as error:
         engine.dispose()
         raise ConfigurationError(f"the database cannot be used: {str(error.orig).splitlines()[0]}") from None
     return engine
+
+
+def _is_prepared(sql: sa.Connection) -> bool:
+    if sql.execute(sa.text("SELECT to_regclass('mux_ingest.settings')")).scalar() is None:
+        return False
+    return sql.execute(sa.text("SELECT value FROM mux_ingest.settings WHERE name = 'tables'")).scalar() == _TABLES
+
+
+def _create_tables(sql: sa.Connection, url: str) -> None:
+    """Create the tables, one process at a time.
+
+    DBOS makes indexes with ``CREATE INDEX CONCURRENTLY``, which waits for every open transaction. A process that waited for the lock within
+    a statement would be waited for in turn, so it asks again and again.
+    """
+    while not sql.execute(sa.text("SELECT pg_try_advisory_lock(4085)")).scalar():
+        time.sleep(0.1)
+    try:
+        sql.execute(sa.text("CREATE SCHEMA IF NOT EXISTS mux_ingest"))
+        sql.execute(
+            sa.text(
+                "CREATE TABLE IF NOT EXISTS mux_ingest.workers (executor TEXT PRIMARY KEY, host TEXT NOT NULL, "
+                "started_at TIMESTAMPTZ NOT NULL DEFAULT now(), seen_at TIMESTAMPTZ NOT NULL DEFAULT now())"
+            )
+        )
+        sql.execute(
+            sa.text(
+                "CREATE TABLE IF NOT EXISTS mux_ingest.bulk (name TEXT PRIMARY KEY, id TEXT NOT NULL UNIQUE, "
+                "operation TEXT NOT NULL, rows INTEGER NOT NULL DEFAULT 0)"
+            )
+        )
+        sql.execute(sa.text("CREATE TABLE IF NOT EXISTS mux_ingest.settings (name TEXT PRIMARY KEY, value TEXT NOT NULL)"))
+        dbos.DBOS.migrate(url)
+        sql.execute(
+            sa.text(
+                "INSERT INTO mux_ingest.settings VALUES ('tables', :version) ON CONFLICT (name) DO UPDATE SET value = :version"
+            ),
+            {"version": _TABLES},
+        )
+    finally:
+        sql.execute(sa.text("SELECT pg_advisory_unlock(4085)"))
+
+
+def prepare_items(url: str, storage: Storage) -> sa.Engine:
+    """Create the tables, check that *storage* has the database's key, and return an engine.
+
+    Whoever uses the database first decides whether there is a key, and which. An item that a worker cannot decrypt would fail.
+    """
+    engine = prepare(url)
+    try:
+        found = keep_setting(engine, "storage", storage.serialize(APPLICATION))
+        if storage.is_encrypted and not found.startswith(_ENCRYPTED):
+            raise ConfigurationError(
+                "this database was first used without a storage key, and its items are not encrypted: "
+                "use another database for items that hold secrets, or give no key"
+            )
+        storage.deserialize(found)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+def keep_setting(engine: sa.Engine, name: str, value: str) -> str:
+    """Store a setting unless there is one, and return the stored value."""
+    with engine.begin() as sql:
+        sql.execute(
+            sa.text("INSERT INTO mux_ingest.settings VALUES (:name, :value) ON CONFLICT DO NOTHING"),
+            {"name": name, "value": value},
+        )
+        return str(sql.execute(sa.text("SELECT value FROM mux_ingest.settings WHERE name = :name"), {"name": name}).scalar())

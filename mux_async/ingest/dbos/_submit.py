@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
 
+import attrs
 import dbos
 import sqlalchemy as sa
 
 from mux_async._types import Secret
 from mux_async.errors import InvalidRequestError
 from mux_async.ingest._items import Item
-from mux_async.ingest.dbos._database import TRANSFER, VERSION, Storage, open_client, prepare
+from mux_async.ingest.dbos._database import FINISH_SUFFIX, TRANSFER, VERSION, Storage, open_client, prepare_items
 from mux_async.ingest.machine import ItemState
 
 
@@ -30,8 +35,9 @@ def submit(
     Args:
         url: The database: ``postgresql://user@host/name``.
         items: As `make_plan` gives them. URLs, and files that every host can read under the same name: fsspec addresses, or paths under one
-            of *shared*. Their keys must be portable (`Item.is_portable`).
-        storage_key: Encrypts items in the database; see `Fernet.generate_key`. Required for URLs with a query, which may be a signature.
+            of *shared*.
+        storage_key: Encrypts items in the database; see `Fernet.generate_key`. Required for URLs that hold a password, or a query, which
+            may be a signature. The first use of a database decides its key.
         playback_policies: Of assets whose items set none.
         test: Make test assets.
         shared: Folders that every host has mounted at the same place.
@@ -45,15 +51,14 @@ def submit(
         ConfigurationError: The database or the key cannot be used.
     """
     storage = Storage(storage_key)
-    engine = prepare(url)
-    folders = [os.path.realpath(each) for each in shared]
+    folders = [os.path.abspath(each) for each in shared]  # noqa: PTH100 - links are kept: they are part of the name on every host
+    engine = prepare_items(url, storage)
     options = {"policies": list(playback_policies), "test": test}
     client = open_client(url, storage)
     new = known = 0
     try:
         for group in _batches(items, batch):
-            for item in group:
-                _check_portable(item, folders, is_encrypted=storage.is_encrypted)
+            group = [_portable(item, folders, is_encrypted=storage.is_encrypted) for item in group]
             with engine.begin() as sql:
                 keys = [item.key for item in group]
                 found = sql.execute(
@@ -99,18 +104,36 @@ def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
         yield batch
 
 
-def _check_portable(item: Item, folders: Sequence[str], *, is_encrypted: bool) -> None:
-    if item.path is not None and not _is_in(os.path.realpath(item.path), folders):
-        raise InvalidRequestError(
-            f"{item.source!r} is a path of this host, which the others cannot read: put it into storage that fsspec reads (s3://...), "
-            "or name the folder that all hosts have mounted (--shared)"
-        )
-    if item.url is not None and "?" in item.url.reveal() and not is_encrypted:
-        raise InvalidRequestError(
-            f"{item.source!r} has a query, which may be a signature, and would be stored as it is: give a storage key (MUX_INGEST_KEY)"
-        )
-    if item.address is not None and "@" in item.address.partition("://")[2].partition("/")[0] and not is_encrypted:
-        raise InvalidRequestError(f"{item.source!r} holds a password: give a storage key (MUX_INGEST_KEY)")
+_SECRET: Final = re.compile(r"""://[^/?#\s"]*@|://[^"]*\?""")
+"""A password before the host of an address, or a query; in JSON within one string."""
+
+
+def _portable(item: Item, folders: Sequence[str], *, is_encrypted: bool) -> Item:
+    """Return the item as every host can use it. Raises `InvalidRequestError` if there is no such item."""
+    if item.key.endswith(FINISH_SUFFIX):
+        raise InvalidRequestError(f"the key {item.key!r} ends with {FINISH_SUFFIX!r}, which is used for ids: give another")
+    if item.path is not None:
+        path = os.path.abspath(item.path)  # noqa: PTH100 - see `submit`
+        is_shared = _is_in(path, folders) and _is_in(os.path.realpath(path), [os.path.realpath(each) for each in folders])
+        if not is_shared:
+            raise InvalidRequestError(
+                f"{item.source!r} is a path of this host, which the others cannot read: put it into storage that fsspec reads "
+                "(s3://...), or name the folder that all hosts have mounted (--shared)"
+            )
+        item = attrs.evolve(item, path=Path(path))
+    if not is_encrypted:
+        url = item.url.reveal() if item.url is not None else item.address or ""
+        if _SECRET.search(url):
+            raise InvalidRequestError(
+                f"{item.source!r} holds a password or a query, which may be a signature, and would be stored as it is: "
+                "give a storage key (MUX_INGEST_KEY)"
+            )
+        if name := next((name for name, value in item.settings.items() if _SECRET.search(json.dumps(value))), None):
+            raise InvalidRequestError(
+                f"{item.source!r}: {name!r} holds a URL with a password or a query, which may be a signature, and would be stored as "
+                "it is: give a storage key (MUX_INGEST_KEY)"
+            )
+    return item
 
 
 def _is_in(path: str, folders: Sequence[str]) -> bool:

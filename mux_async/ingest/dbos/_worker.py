@@ -7,6 +7,7 @@ import logging
 import os
 import platform
 import secrets
+import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,7 @@ from mux_async._client import Mux, for_long_work
 from mux_async._tracebacks import hides_methods
 from mux_async._transports import resolve_transport
 from mux_async._types import UNSET, Secret
-from mux_async.errors import MuxError
+from mux_async.errors import ConfigurationError, MuxError
 from mux_async.ingest._events import ItemResult
 from mux_async.ingest._failures import MAX_OUTAGES, Fault, fault_of, pause_after
 from mux_async.ingest._items import Item
@@ -41,8 +42,9 @@ from mux_async.ingest.dbos._database import (
     VERSION,
     ItemFailedError,
     Storage,
+    keep_setting,
     open_client,
-    prepare,
+    prepare_items,
 )
 from mux_async.ingest.dbos._fence import ADOPT_AFTER, BEAT, Fence, FencedTransport, elapsed
 from mux_async.ingest.machine import (
@@ -75,6 +77,8 @@ FRESH: Final = 3.0
 """Seconds after its intent, by the server's clock, within which the worker that stored it may create without looking first."""
 _MAX_UPLOAD_FAILURES: Final = 20
 _CREATE_ATTEMPTS: Final = 8
+_only_worker: Final = threading.Lock()
+"""Held by the worker of this process: DBOS has its workflows in a registry of the process."""
 
 
 class _Unwritten:
@@ -89,7 +93,7 @@ class _Unwritten:
 
 @hides_methods
 class Worker:
-    """Works on submitted items, with others on other hosts. asyncio only; one in a process.
+    """Works on submitted items, with others on other hosts. asyncio only; one in a process, which must not use DBOS for anything else.
 
     Args:
         url: The database.
@@ -132,6 +136,8 @@ class Worker:
         self._stopping = asyncio.Event()
         self._transfers: set[asyncio.Task[Any]] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._failure: MuxError | None = None
+        """Why no item can be worked on, such as credentials that were revoked."""
         self._intended: dict[str, float | None] = {}
         """By key, the time of an intent that this process has stored."""
         self._uploads: dict[str, Upload] = {}
@@ -152,10 +158,19 @@ class Worker:
             ``False`` if others have taken over, because this process was suspended for too long: start it again.
 
         Raises:
-            ConfigurationError: The database cannot be used, or something about the client.
-            MuxError: The credentials cannot be checked.
+            ConfigurationError: The database or the key cannot be used, the database belongs to another Mux environment, another worker
+                runs in this process, or something about the client.
+            MuxError: The credentials cannot be checked, or were refused later. What this worker held was handed back.
         """
-        self._engine = await to_thread.run_sync(prepare, self._url)
+        if not _only_worker.acquire(blocking=False):
+            raise ConfigurationError("a worker runs in this process already: start another process, or raise its concurrency")
+        try:
+            return await self._run()
+        finally:
+            _only_worker.release()
+
+    async def _run(self) -> bool:
+        self._engine = await to_thread.run_sync(prepare_items, self._url, self._storage)
         choice = resolve_transport(self._transport)
 
         def make_transport(settings: TransportSettings) -> Transport:
@@ -169,9 +184,10 @@ class Worker:
             try:
                 answer = await self._client.system.utilities.with_raw_response.whoami()
                 self._clock = ServerClock.read(answer.headers, time.time)
+                await self._check_environment(getattr(answer.value, "environment_id", None))
                 async with self._running():
                     await self._stopping.wait()
-                    if self._transfers and not self._fence.is_lost:
+                    if self._transfers and not self._fence.is_lost and self._failure is None:
                         await asyncio.wait(self._transfers, timeout=self._drain)
             finally:
                 beats.cancel()
@@ -179,7 +195,19 @@ class Worker:
                     await beats
                 await to_thread.run_sync(self._hand_back)
                 self._engine.dispose()
+        if self._failure is not None:
+            raise self._failure
         return not self._fence.is_lost
+
+    async def _check_environment(self, environment: object) -> None:
+        """Refuse a database of another environment: its assets would not be found there, and be made twice."""
+        if isinstance(environment, str):
+            first = await to_thread.run_sync(keep_setting, self._engine, "environment", environment)
+            if first != environment:
+                raise ConfigurationError(
+                    f"the items of this database belong to the environment {first!r}, and these credentials are for {environment!r}: "
+                    "use those of the first worker, or another database"
+                )
 
     @asynccontextmanager
     async def _running(self) -> AsyncGenerator[None]:
@@ -216,8 +244,8 @@ class Worker:
         async def bulk_row(order: dict[str, Any]) -> dict[str, object]:
             return await self._as_task(self._sending(rows.perform(order)))
 
-        dbos.DBOS.launch()  # in the thread of the loop: DBOS then runs workflows in it
         try:
+            dbos.DBOS.launch()  # in the thread of the loop: DBOS then runs workflows in it
             for name, places in ((TRANSFER, self._concurrency), (FINISH, self._waiting), (BULK, self._concurrency)):
                 await dbos.DBOS.register_queue_async(
                     name, worker_concurrency=places, polling_interval_sec=0.5, on_conflict="always_update"
@@ -255,7 +283,7 @@ class Worker:
                     self.stop()
                     return
                 await to_thread.run_sync(self._adopt)
-            except SQLAlchemyError as error:
+            except Exception as error:  # noqa: BLE001 - DBOS and the driver raise their own; without heartbeats nothing is sent
                 logger.warning("the database cannot be reached: %s", type(error).__name__)
 
     def _adopt(self) -> None:
@@ -343,15 +371,15 @@ class Worker:
                     state, Died(ItemError("TransportError", f"{creates} creates failed for reasons of the network or of Mux"))
                 )
             name = type(step).__name__.lower()
-            stored = await dbos.DBOS.run_step_async({"name": name}, steps[type(step)], item, state, options)
+            stored = await dbos.DBOS.run_step_async({"name": name}, _keep_state, steps[type(step)], item, state, options)
             state = ItemState.from_dict(cast("Mapping[str, object]", stored))
         return state
 
     async def _finish(self, order: dict[str, Any]) -> dict[str, object]:
         item, state = Item.from_dict(order["item"]), ItemState.from_dict(order["state"])
-        stored = await dbos.DBOS.run_step_async({"name": "wait"}, self._wait, item, state, order["options"])
+        stored = await dbos.DBOS.run_step_async({"name": "wait"}, _keep_state, self._wait, item, state, order["options"])
         found = cast("dict[str, Any]", stored)
-        _check_alive(ItemState.from_dict(found["state"]))
+        _check_alive(ItemState.from_dict(found.get("state", found)))
         return cast("dict[str, object]", found["result"])
 
     # Steps
@@ -380,6 +408,8 @@ class Worker:
                 await self._steps(options).create(active)
             except MuxError as error:
                 fault = fault_of(error, is_create=True)
+                if fault is Fault.ACCOUNT:
+                    await self._give_up(error)
                 if fault is not Fault.UNKNOWN:
                     active.state = advance(active.state, NothingCreated())
                 if fault is Fault.ITEM:
@@ -395,9 +425,10 @@ class Worker:
     async def _look_up(self, state: ItemState) -> ItemState:
         """Return the state with what became of the create. A lookup that fails says nothing about the create, and is repeated."""
         outages = 0
+        # The create may have waited for the rate limit after its intent, so that only now bounds when it was sent.
+        unknown = UnknownCreate(state, self._clock.now())
         while True:
             try:
-                unknown = UnknownCreate.of(state, self._clock)
                 found = await reconcile(self._client, self._clock, {state.key: unknown})
             except MuxError as error:
                 outages += 1
@@ -434,6 +465,14 @@ class Worker:
         await self._repeat(active, wait, until=lambda: active.state.stage.is_final)
         return {"state": active.state.to_dict(), "result": result}
 
+    async def _give_up(self, error: MuxError) -> None:
+        """Stop the worker: every other item would fail as well. The caller is cancelled, and its item handed back."""
+        if not self._stopping.is_set():
+            logger.error("no item can be worked on: %s", error)
+            self._failure = error
+            self.stop()
+        await asyncio.Event().wait()
+
     async def _repeat(self, active: ActiveItem, step: Callable[[], Any], *, until: Callable[[], bool]) -> None:
         """Perform a step until *until*, or until the item is dead."""
         while not until():
@@ -442,10 +481,27 @@ class Worker:
                 active.outages = 0
             except MuxError as error:
                 active.outages += 1
-                if fault_of(error, is_create=False) is Fault.ITEM or active.outages > MAX_OUTAGES:
+                fault = fault_of(error, is_create=False)
+                if fault is Fault.ACCOUNT:
+                    await self._give_up(error)
+                if fault is Fault.ITEM or active.outages > MAX_OUTAGES:
                     active.state = _dead(active.state, error)
                     return
                 await asyncio.sleep(pause_after(active.outages))
+
+
+async def _keep_state(
+    step: Callable[[Item, ItemState, Mapping[str, Any]], Coroutine[Any, Any, dict[str, object]]],
+    item: Item,
+    state: ItemState,
+    options: Mapping[str, Any],
+) -> dict[str, object]:
+    """Perform a step. After an unexpected error the item is dead in the state in which it was, and can be retried from there."""
+    try:
+        return await step(item, state, options)
+    except Exception as error:
+        logger.exception("a step of %r failed unexpectedly", item.source)
+        return advance(state, Died(ItemError(type(error).__name__, str(error)))).to_dict()
 
 
 def _dead(state: ItemState, error: MuxError) -> ItemState:

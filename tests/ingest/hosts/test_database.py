@@ -1,0 +1,280 @@
+"""Workers of this process with PostgreSQL: secrets, keys, environments, retries and hand-back."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections import Counter
+from collections.abc import Awaitable, Callable, Generator
+from pathlib import Path
+
+import psycopg
+import pytest
+from cryptography.fernet import Fernet
+
+from mux_async import LimitSettings, Mux
+from mux_async.emulator import Emulator, EmulatorSettings, EmulatorTransport, Fault, WorkFault
+from mux_async.errors import ConfigurationError, InvalidRequestError, MuxError
+from mux_async.ingest import Item, ItemOptions, url_item
+from mux_async.ingest._steps import ActiveItem, Steps
+from mux_async.ingest.dbos import Worker, entries, retry_failed, status, submit
+from tests._servers import Server, free_port, postgres_server
+from tests.ingest.hosts.test_hosts import assets_by_key
+
+pytestmark = [pytest.mark.proof, pytest.mark.timeout(300)]
+
+KEY = Fernet.generate_key().decode()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
+    with postgres_server(tmp_path_factory.mktemp("postgres") / "log") as found:
+        yield found
+
+
+@pytest.fixture
+def url(server: Server, request: pytest.FixtureRequest) -> str:
+    name = request.node.name.partition("[")[0]
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+    return server.url.rpartition("/")[0] + f"/{name}"
+
+
+@pytest.fixture
+def emulator() -> Generator[Emulator]:
+    found = Emulator(EmulatorSettings(limits=None, time_to_ready=0.0))
+    yield found
+    found.close()
+
+
+def make_worker(url: str, emulator: Emulator, *, storage_key: str | None = None, drain: float = 5.0) -> Worker:
+    def make_client(_: object) -> Mux:
+        return Mux(
+            token_id="test-token",
+            token_secret="test-secret",
+            transport=EmulatorTransport(emulator),
+            limits=LimitSettings(enabled=False),
+        )
+
+    return Worker(url, make_client=make_client, storage_key=storage_key, drain=drain)
+
+
+async def is_working(url: str) -> None:
+    """Return when a worker has stored its heartbeat."""
+    while True:
+        if (await asyncio.to_thread(status, url)).workers:
+            return
+        await asyncio.sleep(0.1)
+
+
+async def finished(url: str) -> None:
+    """Return when every item is ready or failed."""
+    while True:
+        found = await asyncio.to_thread(status, url)
+        if found.ready + found.failed == found.total:
+            return
+        await asyncio.sleep(0.1)
+
+
+async def work_until(worker: Worker, done: Callable[[], Awaitable[object]]) -> bool:
+    running = asyncio.create_task(worker.run())
+    waiting = asyncio.ensure_future(done())
+    await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED, timeout=100)
+    waiting.cancel()
+    worker.stop()
+    return await running
+
+
+def work(url: str, emulator: Emulator, storage_key: str | None = None) -> None:
+    worker = make_worker(url, emulator, storage_key=storage_key)
+    assert asyncio.run(work_until(worker, lambda: finished(url)))
+
+
+def dump(url: str) -> str:
+    program = max(Path("/usr/lib/postgresql").glob("*/bin/pg_dump"))
+    done = subprocess.run([program, "--dbname", url], capture_output=True, text=True, check=True)
+    assert "workflow_status" in done.stdout
+    return done.stdout
+
+
+def test_canary(url: str, emulator: Emulator) -> None:
+    """With a storage key, no signature, password, token or signed input is anywhere in the database, before and after the work."""
+    items = [
+        url_item("https://example.com/a.mp4?Signature=canary-1", ItemOptions(key="a")),
+        url_item("https://user:canary-2@example.com/b.mp4", ItemOptions(key="b")),
+        url_item(
+            "https://example.com/c.mp4",
+            ItemOptions(key="c", settings={"inputs": [{}, {"url": "https://example.com/d.png?token=canary-3"}]}),
+        ),
+    ]
+    for item in items:
+        with pytest.raises(InvalidRequestError, match="storage key"):
+            submit(url, [item])
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("DELETE FROM mux_ingest.settings WHERE name = 'storage'")
+    assert submit(url, items, storage_key=KEY) == (3, 0)
+    assert "canary" not in dump(url)
+    work(url, emulator, KEY)
+    assert "canary" not in (found := dump(url))
+    assert "test-secret" not in found
+    assert {entry["status"] for entry in entries(url, storage_key=KEY)} == {"ready"}
+
+
+def test_wrong_key(url: str, emulator: Emulator) -> None:
+    """With another key than the database's, or without it, nothing begins, and nothing is lost."""
+    submit(url, [url_item("https://example.com/a.mp4?Signature=1")], storage_key=KEY)
+    for wrong, message in ((None, "give the storage key"), (Fernet.generate_key().decode(), "another storage key")):
+        with pytest.raises(ConfigurationError, match=message):
+            submit(url, [], storage_key=wrong)
+        with pytest.raises(ConfigurationError, match=message):
+            entries(url, storage_key=wrong)
+        with pytest.raises(ConfigurationError, match=message):
+            retry_failed(url, storage_key=wrong)
+        with pytest.raises(ConfigurationError, match=message):
+            asyncio.run(make_worker(url, emulator, storage_key=wrong).run())
+    work(url, emulator, KEY)
+    assert status(url).ready == 1
+
+
+def test_key_after_none(url: str) -> None:
+    """A database that was used without a key takes none later."""
+    submit(url, [url_item("https://example.com/a.mp4")])
+    with pytest.raises(ConfigurationError, match="first used without a storage key"):
+        submit(url, [], storage_key=KEY)
+
+
+def test_no_database(server: Server, emulator: Emulator) -> None:
+    """A database that does not exist, or a server that is gone, is a clear error."""
+    for url in (f"{server.url}_gone", f"postgresql://mux@127.0.0.1:{free_port()}/gone"):
+        with pytest.raises(ConfigurationError, match="the database cannot be used"):
+            submit(url, [])
+        with pytest.raises(ConfigurationError, match="the database cannot be used"):
+            asyncio.run(make_worker(url, emulator).run())
+
+
+def test_first_use(url: str) -> None:
+    """Several processes that use a new database at the same time all succeed."""
+
+    async def main() -> None:
+        await asyncio.gather(*(asyncio.to_thread(status, url) for _ in range(5)))
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+
+
+def test_no_rights(server: Server, url: str) -> None:
+    """A user that may not create the tables gets the server's reason."""
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        connection.execute("CREATE USER reader")
+    with pytest.raises(ConfigurationError, match="the database cannot be used: permission denied"):
+        submit(url.replace("mux@", "reader@"), [])
+
+
+def test_second_worker(url: str, emulator: Emulator) -> None:
+    """A second worker in the process is refused, and the first goes on; after it, another may start."""
+
+    async def main() -> None:
+        worker = make_worker(url, emulator)
+        running = asyncio.create_task(worker.run())
+        await is_working(url)
+        with pytest.raises(ConfigurationError, match="runs in this process already"):
+            await make_worker(url, emulator).run()
+        await asyncio.to_thread(submit, url, [url_item("https://example.com/a.mp4")])  # items may come during the work
+        await finished(url)
+        worker.stop()
+        assert await running
+
+    asyncio.run(main())
+    submit(url, [url_item("https://example.com/b.mp4")])
+    work(url, emulator)
+    assert status(url).ready == 2
+
+
+def test_other_environment(url: str, emulator: Emulator) -> None:
+    """A worker whose token is of another environment than the first worker's is refused."""
+    submit(url, [])
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("INSERT INTO mux_ingest.settings VALUES ('environment', 'another')")
+    with pytest.raises(ConfigurationError, match="belong to the environment 'another'"):
+        asyncio.run(make_worker(url, emulator).run())
+
+
+def urls(*names: str) -> list[Item]:
+    return [url_item(f"https://example.com/{name}.mp4", ItemOptions(key=name)) for name in names]
+
+
+def test_retry_refused(url: str, emulator: Emulator) -> None:
+    """A create that Mux refused is an item's failure, and is done once more by a retry; two retries at once are one."""
+    submit(url, urls("good", "bad"))
+    emulator.faults.add(Fault(method="POST", path="/video/v1/assets", status=400, nth=range(1, 2)))
+    work(url, emulator)
+    (failed,) = [entry for entry in entries(url) if entry["status"] == "failed"]
+    assert "BadRequestError" in str(failed["error"])
+    assert (status(url).ready, status(url).failed, status(url).total) == (1, 1, 2)
+
+    async def both() -> list[int]:
+        return await asyncio.gather(*(asyncio.to_thread(retry_failed, url) for _ in range(2)))
+
+    assert sum(asyncio.run(both())) == 1
+    assert retry_failed(url) == 0
+    work(url, emulator)
+    assert assets_by_key(emulator) == Counter({"good": 1, "bad": 1})
+
+
+def test_retry_errored(url: str, emulator: Emulator) -> None:
+    """An item whose asset errored gets a new asset by a retry, and the errored one is kept."""
+    submit(url, urls("film"))
+    emulator.work_faults.add(WorkFault("asset", nth=1))
+    work(url, emulator)
+    assert [entry["status"] for entry in entries(url)] == ["failed"]
+    assert retry_failed(url) == 1
+    work(url, emulator)
+    assert [entry["status"] for entry in entries(url)] == ["ready"]
+    assert assets_by_key(emulator) == Counter({"film": 2})
+
+
+def test_unexpected_error(url: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An item whose step failed by an error that nobody foresaw, after Mux had created its asset, is retried without a second create."""
+    submit(url, urls("film"))
+    create = Steps.create
+
+    async def create_and_fail(self: Steps, active: ActiveItem) -> None:
+        await create(self, active)
+        raise RuntimeError("unforeseen")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Steps, "create", create_and_fail)
+        work(url, emulator)
+    assert [entry["error"] for entry in entries(url)] == ["RuntimeError: unforeseen"]
+    assert retry_failed(url) == 1
+    work(url, emulator)
+    assert status(url).ready == 1
+    assert assets_by_key(emulator) == Counter({"film": 1})
+
+
+def test_retry_cancelled(url: str, emulator: Emulator) -> None:
+    """An item whose workflow was cancelled after its create continues from its last step, without a second create."""
+    submit(url, urls("film"))
+    work(url, emulator)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("DELETE FROM dbos.workflow_status WHERE workflow_uuid = 'film/finish'")
+        connection.execute("DELETE FROM dbos.workflow_output")
+        connection.execute("UPDATE dbos.workflow_status SET status = 'CANCELLED'")
+    assert status(url).failed == 1
+    assert retry_failed(url) == 1
+    work(url, emulator)
+    assert status(url).ready == 1
+    assert assets_by_key(emulator) == Counter({"film": 1})
+
+
+def test_revoked(url: str, emulator: Emulator) -> None:
+    """A worker whose token is refused ends with that error and hands back its items, which do not fail."""
+    submit(url, urls("a", "b", "c"))
+    emulator.faults.add(Fault(method="POST", path="/video/v1/assets", status=401))
+    worker = make_worker(url, emulator)
+    with pytest.raises(MuxError):
+        asyncio.run(work_until(worker, lambda: finished(url)))
+    found = status(url)
+    assert (found.waiting, found.failed, found.total, found.workers) == (3, 0, 3, {})
+    emulator.faults.clear()
+    work(url, emulator)
+    assert assets_by_key(emulator) == Counter({"a": 1, "b": 1, "c": 1})
