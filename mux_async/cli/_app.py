@@ -32,8 +32,8 @@ class _Commands(TyperGroup):
         return list(self.commands)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        # `ingest submit --on URL` is `ingest-submit`. Without --on, `submit` is a file or a folder to ingest.
-        if len(args) > 1 and args[0] == "ingest" and args[1] in _ON_MANY_HOSTS and (args[1] == "new-key" or _has_on(args)):
+        # `ingest submit --on URL` is `ingest-submit`. Without --on, `submit` is a file or a folder to ingest, if there is one.
+        if len(args) > 1 and args[0] == "ingest" and args[1] in _ON_MANY_HOSTS and _is_command(args):
             args = [f"ingest-{args[1]}{'-on' if args[1] == 'status' else ''}", *args[2:]]
         return super().resolve_command(ctx, args)
 
@@ -51,8 +51,10 @@ class _Commands(TyperGroup):
 _ON_MANY_HOSTS = frozenset({"new-key", "report", "retry-failed", "status", "submit", "work"})
 
 
-def _has_on(args: Sequence[str]) -> bool:
-    return "MUX_INGEST_DATABASE" in os.environ or any(each in {"--on", "--help"} or each.startswith("--on=") for each in args)
+def _is_command(args: Sequence[str]) -> bool:
+    if args[1] == "new-key" or "MUX_INGEST_DATABASE" in os.environ or not os.path.exists(args[1]):  # noqa: PTH110 - imports less
+        return True
+    return any(each in {"--on", "--help"} or each.startswith("--on=") for each in args)
 
 
 def _print_version(is_asked: bool) -> None:

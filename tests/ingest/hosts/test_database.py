@@ -17,7 +17,7 @@ from mux_async.emulator import Emulator, EmulatorSettings, EmulatorTransport, Fa
 from mux_async.errors import ConfigurationError, InvalidRequestError, MuxError
 from mux_async.ingest import Item, ItemOptions, url_item
 from mux_async.ingest._steps import ActiveItem, Steps
-from mux_async.ingest.dbos import Worker, entries, retry_failed, status, submit
+from mux_async.ingest.dbos import Worker, _submit, _worker, entries, retry_failed, status, submit
 from tests._servers import Server, free_port, postgres_server
 from tests.ingest.hosts.test_hosts import assets_by_key
 
@@ -278,3 +278,24 @@ def test_revoked(url: str, emulator: Emulator) -> None:
     emulator.faults.clear()
     work(url, emulator)
     assert assets_by_key(emulator) == Counter({"a": 1, "b": 1, "c": 1})
+
+
+def test_version_of_the_steps(url: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers leave items of another version of the steps to workers of that version, which may follow or work beside them."""
+    with monkeypatch.context() as patch:
+        patch.setattr(_submit, "VERSION", "0")
+        submit(url, urls("old"))
+    submit(url, urls("new"))
+
+    async def is_ready() -> None:
+        while True:
+            if (await asyncio.to_thread(status, url)).ready:
+                return
+            await asyncio.sleep(0.1)
+
+    assert asyncio.run(work_until(make_worker(url, emulator), is_ready))
+    assert {entry["key"]: entry["status"] for entry in entries(url)} == {"old": "waiting", "new": "ready"}
+    with monkeypatch.context() as patch:
+        patch.setattr(_worker, "VERSION", "0")
+        work(url, emulator)
+    assert assets_by_key(emulator) == Counter({"old": 1, "new": 1})
