@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator
 from pathlib import Path
+from typing import Any, cast
 
 import psycopg
 import pytest
 from cryptography.fernet import Fernet
+from dbos import DBOS
 
 from mux_async import LimitSettings, Mux
 from mux_async.emulator import Emulator, EmulatorSettings, EmulatorTransport, Fault, WorkFault
@@ -34,7 +37,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
 
 @pytest.fixture
 def url(server: Server, request: pytest.FixtureRequest) -> str:
-    name = request.node.name.partition("[")[0]
+    name = re.sub(r"\W+", "_", request.node.name).lower()
     with psycopg.connect(server.url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}".encode())
     return server.url.rpartition("/")[0] + f"/{name}"
@@ -299,3 +302,35 @@ def test_version_of_the_steps(url: str, emulator: Emulator, monkeypatch: pytest.
         patch.setattr(_worker, "VERSION", "0")
         work(url, emulator)
     assert assets_by_key(emulator) == Counter({"old": 1, "new": 1})
+
+
+@pytest.mark.parametrize("is_renamed", [False, True])
+def test_half_done(url: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch, is_renamed: bool) -> None:
+    """An item that was handed back during its create continues elsewhere. With renamed steps it fails, and a retry finds its asset."""
+    submit(url, urls("film"))
+    create = Steps.create
+    created = asyncio.Event()
+
+    async def create_and_hang(self: Steps, active: ActiveItem) -> None:
+        await create(self, active)
+        created.set()
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Steps, "create", create_and_hang)
+        assert asyncio.run(work_until(make_worker(url, emulator, drain=0.0), created.wait))
+    assert status(url).waiting == 1
+    if is_renamed:
+        run_step = cast("Any", DBOS).run_step_async
+
+        async def run_renamed(options: Any, *arguments: Any) -> Any:
+            return await run_step({"name": f"new {options['name']}"}, *arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(DBOS, "run_step_async", run_renamed)
+            work(url, emulator)
+        assert status(url).failed == 1
+        assert retry_failed(url) == 1
+    work(url, emulator)
+    assert status(url).ready == 1
+    assert assets_by_key(emulator) == Counter({"film": 1})
