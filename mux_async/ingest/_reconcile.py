@@ -103,9 +103,11 @@ class UnknownCreate:
 
     @classmethod
     def of(cls, state: ItemState, clock: ServerClock) -> UnknownCreate:
-        """Return the create of an item that is ``creating``. It was sent before now; its stored time may be missing or wrong."""
-        now = clock.now()
-        return cls(state, now if state.intended_at is None else min(state.intended_at, now))
+        """Return the create of an item that is ``creating``, and of which no attempt can follow.
+
+        The last attempt was sent before now; it may have been long after the intent, whose time is stored.
+        """
+        return cls(state, clock.now())
 
     def horizon(self, clock: ServerClock) -> float:
         """Return the server's time before which its asset cannot have been created."""

@@ -202,6 +202,25 @@ async def test_an_old_asset_of_the_same_key(path: Path) -> None:
     assert len(await client_of(emulator).video.assets.list()) == 2
 
 
+async def test_a_late_asset_of_an_old_intent(path: Path) -> None:
+    """A create that was sent long after its intent may show only after the restart: it is not created again."""
+    emulator = emulate(EmulatorSettings(limits=None, time_to_ready=0.0))
+    items = urls(1)
+    await left_unknown(emulator, path, items)
+    await anyio.sleep(60)
+    async with anyio.create_task_group() as tasks:
+
+        async def show() -> None:
+            await anyio.sleep(5)
+            make_asset(emulator, items[0].key)
+
+        tasks.start_soon(show)
+        summary = await Ingest(client_of(emulator), items, journal=path).run()
+
+    assert summary.is_complete
+    assert len(await client_of(emulator).video.assets.list()) == 1
+
+
 async def test_one_sweep_for_all(path: Path) -> None:
     """One listing of the newest pages serves any number of unknown creates; a failed listing is repeated."""
     emulator = emulate(EmulatorSettings(limits=None, time_to_ready=0.0))
