@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -213,17 +212,21 @@ def bulk_status(
     """
     if report is not None:
         check_bulk_report_path(report)
+    unfinished = {RowStage.FAILED, RowStage.UNKNOWN}
     if on is not None:
         from mux_async.ingest import dbos
 
-        rows = list(dbos.bulk_entries(database_of_hosts(on), journal, storage_key=storage_key()))
+        database, key = database_of_hosts(on), storage_key()
+        counts = dbos.bulk_counts(database, journal, storage_key=key)
+        open_rows = list(dbos.bulk_entries(database, journal, *unfinished, storage_key=key))
+        if report is not None:
+            write_bulk_report(report, dbos.bulk_entries(database, journal, storage_key=key))
     else:
         with BulkJournal.open(journal, create=False) as book:
-            rows = list(book.entries())
-    counts = Counter(row.stage for row in rows)
-    open_rows = [row for row in rows if row.stage in {RowStage.FAILED, RowStage.UNKNOWN}]
-    if report is not None:
-        write_bulk_report(report, rows)
+            counts = book.counts()
+            open_rows = [row for row in book.entries() if row.stage in unfinished]
+            if report is not None:
+                write_bulk_report(report, book.entries())
     if as_json:
         typer.echo(json.dumps({"rows": sum(counts.values()), **{str(stage): counts.get(stage, 0) for stage in RowStage}}))
     else:

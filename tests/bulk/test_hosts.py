@@ -158,6 +158,24 @@ def test_every_row_once(database: Server, limits: Server, emulator: Emulator, tm
     print(Counter(stages.values()))
 
 
+def test_wrong_credentials_fail_no_row(database: Server, limits: Server, emulator: Emulator, tmp_path: Path) -> None:
+    """A worker whose credentials are refused ends, and another one performs its rows."""
+    first, second = make_assets(emulator, 2)
+    rows = [{"asset_id": each, "passthrough": "done"} for each in (first, second)]
+    submit_bulk(database.url, plan(emulator, "video.assets.update", rows), name="x")
+    emulator.faults.add(Fault(method="PATCH", nth=[1], status=401))
+    log = tmp_path / "worker.log"
+    with serve_here(emulator) as server, log.open("wb") as output:
+        arguments = [sys.executable, str(WORKER), database.url, server.origin, limits.url, "100"]
+        done = subprocess.run(arguments, check=False, stdout=output, stderr=subprocess.STDOUT, env=environment(), timeout=60)
+        assert done.returncode == 0, log.read_text()
+        assert bulk_counts(database.url, "x").get(RowStage.FAILED, 0) == 0
+        with Workers(database, limits, server.origin, tmp_path / "workers.log") as processes:
+            processes.perform("x")
+    assert bulk_counts(database.url, "x") == {RowStage.DONE: 2}
+    assert [asset.passthrough for asset in assets(emulator)] == ["done", "done"]
+
+
 def test_what_is_refused(database: Server, emulator: Emulator, tmp_path: Path) -> None:
     """A delete without its confirmation, and rows that cannot be stored, store nothing and send nothing."""
     old = make_assets(emulator, 2)

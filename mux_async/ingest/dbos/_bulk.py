@@ -135,8 +135,8 @@ def bulk_counts(url: str, name: str, *, storage_key: str | Secret | None = None)
     return dict(counts)
 
 
-def bulk_entries(url: str, name: str, *, storage_key: str | Secret | None = None) -> Iterator[StoredRow]:
-    """Yield every row of a bulk change, as `BulkJournal.entries` does. Blocks.
+def bulk_entries(url: str, name: str, *stages: RowStage, storage_key: str | Secret | None = None) -> Iterator[StoredRow]:
+    """Yield the rows of a bulk change, as `BulkJournal.entries` does, or those of some *stages*. Blocks.
 
     Raises:
         ConfigurationError: There is no bulk change with this name, or the database or the key cannot be used.
@@ -146,8 +146,11 @@ def bulk_entries(url: str, name: str, *, storage_key: str | Secret | None = None
     client = open_client(url, storage)
     try:
         prefix = _prefix(_known_job(engine, name))
-        for one in _workflows(client, prefix):
-            yield _stored_row(one, prefix)
+        states = _ENDED_BADLY if stages and set(stages) <= {RowStage.FAILED, RowStage.UNKNOWN} else None
+        for one in _workflows(client, prefix, states):
+            row = _stored_row(one, prefix)
+            if not stages or row.stage in stages:
+                yield row
     finally:
         client.destroy()
         engine.dispose()
@@ -191,6 +194,8 @@ class BulkRows:
         self._clock = clock
         self._fence = fence
         self._stop = stop
+        self._is_refused = False
+        """Whether every row would fail here."""
         self._begun: set[str] = set()
         """Attempts that this process has begun, and not performed."""
 
@@ -201,10 +206,6 @@ class BulkRows:
             begun = await dbos.DBOS.run_step_async({"name": "begin"}, self._begin, pause)
             stored = await dbos.DBOS.run_step_async({"name": "perform"}, self._attempt, order, begun, attrs.asdict(progress))
             found = cast("dict[str, Any]", stored)
-            if found.get("fatal"):
-                logger.error("%s: the worker ends, and the rows stay for others", found["fatal"])
-                self._stop()
-                await anyio.sleep_forever()  # until the worker cancels it
             if "progress" not in found:
                 break
             progress, pause = RowProgress(**found["progress"]), found["pause"]
@@ -215,6 +216,8 @@ class BulkRows:
     async def _begin(self, pause: float) -> dict[str, object]:
         """Store that a request follows, and when."""
         await anyio.sleep(pause)
+        if self._is_refused:
+            await anyio.sleep_forever()  # until the worker, which stops, cancels it
         token = secrets.token_hex(8)
         self._begun.add(token)
         return {"token": token, "at": self._clock.now()}
@@ -233,6 +236,11 @@ class BulkRows:
         if row.problems:  # this version of the package knows less than the one that submitted it
             return {"stage": RowStage.FAILED, "type": "InvalidRequestError", "message": row.problems[0].message}
         outcome = await attempt(caller, method.operation, row.calls[0], order["key"], before, self._clock.now)
+        # In the step, as another worker that replays its outcome need not stop.
+        if isinstance(outcome, Postponed) and outcome.fatal is not None:
+            logger.error("%s: the worker ends, and the rows stay for others", outcome.fatal)
+            self._is_refused = True
+            self._stop()
         # Others may be about to take over: they have to find the row in doubt.
         while not self._fence.is_open():  # noqa: ASYNC110 - time opens it
             await anyio.sleep(1.0)
@@ -241,7 +249,7 @@ class BulkRows:
 
 def _stored(outcome: RowFinished | Postponed) -> dict[str, object]:
     if isinstance(outcome, Postponed):
-        return {"progress": attrs.asdict(outcome.progress), "pause": outcome.pause, "fatal": outcome.fatal}
+        return {"progress": attrs.asdict(outcome.progress), "pause": outcome.pause}
     if outcome.error is None:
         return {"stage": outcome.stage, "id": outcome.result}
     return {"stage": outcome.stage, "type": type(outcome.error).__name__, "message": str(outcome.error)}
