@@ -80,6 +80,7 @@ ACCEPTED: dict[tuple[str, str], Json] = {
     ("CreateAssetRequest", "inputs"): BASES["CreateAssetRequest"],
     ("CreateAssetRequest", "input"): {"input": [{"url": FILM}]},
     ("CreatePlaybackIdRequest", "drm_configuration_id"): {"policy": "drm", "drm_configuration_id": _DRM},
+    ("InputSettings", "url"): {"url": FILM},
     ("InputSettings", "start_time"): {**_CLIP, "start_time": 1},
     ("InputSettings", "end_time"): {**_CLIP, "end_time": 1},
 }

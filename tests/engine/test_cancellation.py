@@ -203,7 +203,7 @@ class Bench:
         """No body is open, no call is queued, no read is in flight."""
         engine = self.mux._caller.engine  # pyright: ignore[reportPrivateUsage]
         assert self.transport.unfinished == 0, "a body is open"
-        assert len(engine.here().in_flight) == 0, "a read is in flight that no caller makes"
+        assert not any(engine.here().in_flight.values()), "a read is in flight that no caller makes"
         snapshot = self.mux.limits.snapshot()
         assert snapshot.post.queued == snapshot.other.queued == 0, "somebody is queued"
 
