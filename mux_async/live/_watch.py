@@ -75,7 +75,7 @@ class LiveWatch:
 
     def __init__(self, poller: LivePoller, caller: Caller, trackers: StreamTrackers, buffer: int) -> None:
         self.trackers = trackers
-        self.caller = for_polls(caller)
+        self.caller: Caller = for_polls(caller)
         self.priority: Priority | None = caller.options.priority
         self.rank = 0
         self.event: anyio.Event | None = None
