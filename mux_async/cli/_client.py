@@ -18,12 +18,12 @@ def _complete_policy(incomplete: str) -> list[str]:
     return [each for each in _POLICIES if each.startswith(incomplete)]
 
 
-def _check_policies(given: list[str] | None) -> list[str] | None:
-    """Check the values of an option for policies: typer supports no lists of choices."""
+def _check_policies(given: list[str] | None) -> list[str]:
+    """Check the values of an option for policies: typer supports no lists of choices. Up to 0.19 it also takes no ``None`` back."""
     for policy in given or ():
         if policy not in _POLICIES:
             raise typer.BadParameter(f"{policy!r} is not one of {', '.join(_POLICIES)}")
-    return given
+    return given or []
 
 
 def _complete_transport(incomplete: str) -> list[str]:
