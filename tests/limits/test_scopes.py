@@ -7,6 +7,7 @@ import sqlite3
 import time
 from base64 import b64decode
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -271,7 +272,7 @@ async def test_a_shared_store_keeps_them_apart(tmp_path: Path) -> None:
     async with client(token_id="high-1", account="acme", environment="staging", limits=limits, clock=time.monotonic)[0] as mux:
         await post(mux.with_options(priority="batch"))
 
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection:
         rows = {row[0] for row in connection.execute("SELECT account FROM mux_async_limits_1")}
     assert rows == {"https://mux.test high-1", "https://mux.test low-1", "https://mux.test acme/staging low-priority"}
 
