@@ -228,8 +228,8 @@ async def test_a_full_disk(films: Path, path: Path) -> None:
     emulator = emulate()
     items = [*make_plan([films]).items, *urls(20)]
     with Journal.open(path) as journal:
-        store = FullStore(path)
-        summary = await Ingest(client_of(emulator), items, journal=Journal(store)).run()
+        with Journal(FullStore(path)) as full:
+            summary = await Ingest(client_of(emulator), items, journal=full).run()
         created = len(posts(emulator))
         known = sum(entry.stage is not Stage.PLANNED for entry in journal.entries())
     again = await Ingest(client_of(emulator), items, journal=path).run()
