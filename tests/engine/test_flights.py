@@ -140,7 +140,9 @@ async def test_callers_of_two_priorities_in_turn() -> None:
     values: list[Asset] = await together(*[partial(each.video.assets.retrieve, "a") for each in (mux, batch)] * 10)
 
     assert len(transport.requests) == 2
-    assert [value.id for value in values] == ["answer-0", "answer-1"] * 10
+    first, second = ({value.id for value in values[turn::2]} for turn in (0, 1))
+    assert first | second == {"answer-0", "answer-1"}
+    assert len(first) == len(second) == 1  # which of them was sent first is the event loop's choice
 
 
 async def test_it_can_be_turned_off() -> None:
