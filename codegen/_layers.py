@@ -17,7 +17,7 @@ from codegen._facts import SCHEMAS, Facts, GeneratorError, Json
 def merge(facts: Facts, *, is_loose: bool = True) -> Json:
     """Return one document: events are under ``x-events``, their envelope under ``x-envelope``, their schemas among those of the API.
 
-    Unless *is_loose* is false, what was not read in full is required of nobody, as the generator wants it.
+    Unless *is_loose* is false, what was not read in full is never required, as the generator expects.
     """
     apis: list[Json] = [_with_plain_references(document) for document in facts.apis.values()]
     hooks: list[Json] = [_with_plain_references(document) for document in facts.hooks.values()]

@@ -74,6 +74,11 @@ def is_path(text: str) -> bool:
     return True
 
 
+def spreadsheet_text(text: str) -> str:
+    """Return *text* for a cell of CSV. What a spreadsheet would run as a formula gets an apostrophe: names and messages are untrusted."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
 def legible(text: str) -> str:
     r"""Return *text* with bytes that are not UTF-8 written as ``\xe9``, and other lone surrogates as ``\ud83d``."""
     if is_text(text):

@@ -535,7 +535,7 @@ class LiveStreamDisabledError(ProcessingError):
 
 
 class MasterErroredError(ProcessingError):
-    """The master file of an asset cannot be downloaded: it is ``errored``, or nobody asked for access. ``id`` is that of the asset."""
+    """The master file of an asset cannot be downloaded: it is ``errored``, or access was not requested. ``id`` is that of the asset."""
 
     _kind = "master of asset"
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from mux_async._text_encoding import spreadsheet_text
 from mux_async.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def write_bulk_report(path: str | os.PathLike[str], rows: Iterable[StoredRow]) -
             with place.open("w", encoding="utf-8-sig", newline="") as file:
                 writer = csv.writer(file)
                 writer.writerow(_COLUMNS)
-                writer.writerows([_unformula(line[name]) for name in _COLUMNS] for line in lines)
+                writer.writerows([_cell(line[name]) for name in _COLUMNS] for line in lines)
     except OSError as error:
         raise InvalidRequestError(f"the report {str(place)!r} cannot be written ({error.strerror})") from error
     return len(lines)
@@ -72,6 +73,5 @@ def _members(row: StoredRow) -> Mapping[str, object]:
     }
 
 
-def _unformula(value: object) -> object:
-    """Keep spreadsheets from taking text for a formula."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"} else value
+def _cell(value: object) -> object:
+    return spreadsheet_text(value) if isinstance(value, str) else value

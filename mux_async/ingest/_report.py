@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, cast
 
+from mux_async._text_encoding import spreadsheet_text
 from mux_async.errors import InvalidRequestError, MuxError
 from mux_async.ingest._events import playback_url
 from mux_async.ingest._journal import JournalEntry
@@ -124,11 +125,9 @@ def _csv_lines(rows: Iterable[Mapping[str, object]]) -> Iterator[str]:
 
 
 def csv_cell(value: object) -> object:
-    """Return a CSV cell. Text that a spreadsheet would run as a formula gets an apostrophe: file names are untrusted."""
+    """Return a CSV cell."""
     if isinstance(value, dict):
         return " ".join(f"{policy}:{each}" for each, policy in cast("dict[str, str]", value).items())
     if isinstance(value, list):
         return " ".join(cast("list[str]", value))
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return f"'{value}"
-    return value
+    return spreadsheet_text(value) if isinstance(value, str) else value

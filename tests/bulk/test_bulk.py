@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
+import attrs
 import pytest
 
 from mux_async import AccessToken, BucketSettings, LimitSettings, Mux
@@ -318,6 +319,14 @@ async def test_report(mux: Mux, tmp_path: Path, suffix: str) -> None:
     assert all(each in text for each in ids)
     if suffix == ".jsonl":
         assert [json.loads(line)["stage"] for line in text.splitlines()] == ["done", "done"]
+
+
+async def test_formulas_in_a_report(mux: Mux, tmp_path: Path) -> None:
+    """A cell that a spreadsheet would run as a formula gets an apostrophe."""
+    with BulkJournal.in_memory() as journal:
+        await mux.bulk(CREATE, inputs(1), journal=journal).run()
+        write_bulk_report(tmp_path / "report.csv", [attrs.evolve(row, label="=1+1") for row in journal.entries()])
+    assert ",'=1+1," in (tmp_path / "report.csv").read_text("utf-8-sig")
 
 
 async def test_the_plan_as_text(mux: Mux) -> None:

@@ -166,7 +166,7 @@ def _create_tables(sql: sa.Connection, url: str) -> None:
 def prepare_items(url: str, storage: Storage) -> sa.Engine:
     """Create the tables, check that *storage* has the database's key, and return an engine.
 
-    Whoever uses the database first decides whether there is a key, and which. An item that a worker cannot decrypt would fail.
+    The first process that uses the database decides whether there is a key, and which. An item that a worker cannot decrypt would fail.
     """
     engine = prepare(url)
     try:

@@ -289,7 +289,7 @@ class Worker:
     def _adopt(self) -> None:
         """Return the items of silent workers to their queues."""
         with self._engine.connect() as sql:
-            # One adopter at a time: what it finds then belongs to workers that are gone, and to nobody else.
+            # One adopter at a time: what it finds then belongs to workers that are gone, and to no other.
             if not sql.execute(sa.text("SELECT pg_try_advisory_lock(4086)")).scalar():
                 return
             try:
