@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,8 +14,6 @@ from mux_async._text_encoding import spreadsheet_text
 from mux_async.errors import InvalidRequestError
 
 if TYPE_CHECKING:
-    import os
-
     from mux_async.bulk._journal import StoredRow
 
 _COLUMNS: Final[tuple[str, ...]] = ("number", "label", "stage", "result", "error_type", "error", "changed_at", "key")
@@ -46,21 +45,27 @@ def write_bulk_report(path: str | os.PathLike[str], rows: Iterable[StoredRow]) -
         The number of rows.
 
     Raises:
-        InvalidRequestError: It cannot be written.
+        InvalidRequestError: It cannot be written; a report that was there before is unchanged.
     """
     place = check_bulk_report_path(path)
     lines = [_members(row) for row in rows]
+    part = place.with_name(f".{place.name}.{os.getpid()}.part")
     try:
         if place.suffix.lower() == ".jsonl":
             text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-            place.write_text(text, "utf-8")
+            part.write_text(text, "utf-8")
         else:
-            with place.open("w", encoding="utf-8-sig", newline="") as file:
+            with part.open("w", encoding="utf-8-sig", newline="") as file:
                 writer = csv.writer(file)
                 writer.writerow(_COLUMNS)
                 writer.writerows([_cell(line[name]) for name in _COLUMNS] for line in lines)
+        part.replace(place)
     except OSError as error:
-        raise InvalidRequestError(f"the report {str(place)!r} cannot be written ({error.strerror})") from error
+        raise InvalidRequestError(
+            f"the report {str(place)!r} cannot be written ({error.strerror}); an older one is unchanged"
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
     return len(lines)
 
 

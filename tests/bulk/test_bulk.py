@@ -329,6 +329,23 @@ async def test_formulas_in_a_report(mux: Mux, tmp_path: Path) -> None:
     assert ",'=1+1," in (tmp_path / "report.csv").read_text("utf-8-sig")
 
 
+async def test_a_report_that_fails(mux: Mux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report that cannot be written to its end leaves the older one as it was, and no other file."""
+    place = tmp_path / "report.csv"
+    place.write_text("older")
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with BulkJournal.in_memory() as journal:
+        await mux.bulk(CREATE, inputs(1), journal=journal).run()
+        monkeypatch.setattr(Path, "replace", fail)
+        with pytest.raises(InvalidRequestError, match="No space left on device"):
+            write_bulk_report(place, journal.entries())
+    assert place.read_text() == "older"
+    assert [each.name for each in await anyio.to_thread.run_sync(lambda: list(tmp_path.iterdir()))] == ["report.csv"]
+
+
 async def test_the_plan_as_text(mux: Mux) -> None:
     """A plan as text names the operation, the number of rows, and what follows an unknown outcome; `forecast` knows the limits."""
     bulk = mux.bulk(CREATE, inputs(5))
