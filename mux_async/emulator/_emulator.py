@@ -54,6 +54,7 @@ from mux_async.emulator.state._state_file import StateFile
 from mux_async.emulator.stub._stub import Stub, StubStorage
 from mux_async.emulator.webhooks._deliveries import WebhookRequest, take_due
 from mux_async.emulator.webhooks._deliveries import settle as settle_delivery
+from mux_async.emulator.webhooks._event_stream import EVENT_STREAM, EventStreams
 from mux_async.errors import MissingExtraError
 
 log = logging.getLogger(__name__)
@@ -107,6 +108,7 @@ class Emulator:
         self._on_arrival = on_arrival
         self._on_delivery = on_delivery
         self._watchers: list[Callable[[], None]] = []
+        self._event_streams = EventStreams(lambda: self._state, self.advance, clock)
         self._arrivals: deque[Arrival] = deque(maxlen=self.settings.max_arrivals)
         self._hosts = {urlsplit(self.settings.public_origin or "").hostname or "", *map(str.lower, self.settings.allowed_hosts)}
         self._dataset_cache = DatasetCache()
@@ -147,6 +149,7 @@ class Emulator:
             state.now = max(state.now, step.at)
             run(state, step)
         state.now = now
+        self._event_streams.announce()
         return state.scheduler.next_at
 
     @property
@@ -166,6 +169,7 @@ class Emulator:
     def _notify(self) -> None:
         for notice in self._watchers:
             notice()
+        self._event_streams.announce()
 
     @property
     def events(self) -> Sequence[WebhookEvent]:
@@ -365,6 +369,8 @@ class Emulator:
 
     def _answer(self, request: Request, token: Token, body: bytes) -> Response:
         authorize(token, request)
+        if request.method == "GET" and request.segments == EVENT_STREAM:
+            return self._event_streams.open(request, self._state.environments[token.environment])
         if self._stub is not None:
             return self._stub.answer(request, body)
         if request.method == "GET" and request.segments == WHOAMI:
@@ -418,7 +424,8 @@ class Emulator:
             self._file.keep()
 
     def close(self) -> None:
-        """Write and close the state file, if there is one. May be called more than once."""
+        """End the streams of events; write and close the state file, if there is one. May be called more than once."""
+        self._event_streams.close()
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import anyio
@@ -480,6 +481,29 @@ async def drive_emulator_command(_: Path, __: pytest.MonkeyPatch) -> None:
         await process.aclose()
 
     assert [re.sub(r":\d+$", ":8787", line) for line in text.decode().splitlines()] == printed
+
+
+async def drive_emulator_stream(_: Path, __: pytest.MonkeyPatch) -> None:
+    if which("curl") is None:
+        official.missing("curl is not installed: apt-get install curl")
+    command, *printed = snippet("emulator-stream").splitlines()
+    async with serve(Emulator(EmulatorSettings(limits=None))) as origin:
+        arguments = shlex.split(command.removeprefix("$ ").replace("http://127.0.0.1:8787", origin))
+        process = await anyio.open_process([*arguments, "--silent", "--noproxy", "*"])
+        try:
+            text = b""
+            assert process.stdout is not None
+            with anyio.fail_after(30):
+                while not text.endswith(b"\n\n"):
+                    text += await process.stdout.receive()
+        finally:
+            process.terminate()
+            await process.aclose()
+
+    event, data = text.decode().splitlines()[:2]
+    shown = json.loads(printed[1].removeprefix("data: "))["environment"]
+    assert event == printed[0]
+    assert json.loads(data.removeprefix("data: "))["environment"].keys() == shown.keys()
 
 
 async def drive_emulator_pytest(folder: Path, _: pytest.MonkeyPatch) -> None:

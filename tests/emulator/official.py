@@ -12,6 +12,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from platform import machine
 from shutil import which
 from tempfile import gettempdir
 from typing import Any, NoReturn
@@ -21,6 +22,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 NODE_PACKAGES = ("@mux/mux-node@15.3.0", "@mux/upchunk@3.5.0")
 """Packages from npm, in the versions that the facts were read from. They are installed together, because npm removes all others."""
+MUX_CLI = "@mux/cli-linux-x64@2.1.0"
+"""Mux's command line: one program, without Node.js in it. Installed in a folder of its own, because it is large and rarely needed."""
 
 
 def missing(reason: str) -> NoReturn:
@@ -47,7 +50,10 @@ def node_modules(packages: Sequence[str] = NODE_PACKAGES) -> Path:
     if node is None or npm is None:
         missing("Node.js and npm are not installed")
     folder = Path(os.environ.get("MUX_ASYNC_NODE_CACHE") or Path(gettempdir()) / "mux-async-node")
-    done = folder / f"installed-{'-'.join(packages).replace('/', '_')}"
+    name = "-".join(packages).replace("/", "_")
+    if packages != NODE_PACKAGES:
+        folder /= name
+    done = folder / f"installed-{name}"
     if not done.exists():
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "package.json").write_text('{"private": true}\n')
@@ -60,6 +66,13 @@ def node_modules(packages: Sequence[str] = NODE_PACKAGES) -> Path:
             missing(f"npm cannot install {', '.join(packages)}: {installed.stderr[-500:]}")
         done.touch()
     return folder
+
+
+def mux_cli() -> Path:
+    """Return Mux's command line."""
+    if sys.platform != "linux" or machine() != "x86_64":
+        missing("Mux's command line is tested on Linux on x86-64")
+    return node_modules((MUX_CLI,)) / "node_modules" / "@mux" / "cli-linux-x64" / "mux"
 
 
 def run_node(script: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from mux_async.emulator.http._messages import FileSlice, Response
+from mux_async.emulator.http._messages import Feed, FileSlice, Response
 
 _PIECE = 256 * 1024
+HEARTBEAT: Final = 15.0
+"""Seconds after which a comment is sent in a stream of events that has none."""
+_COMMENT: Final = b": heartbeat\n\n"
+_SHORTEST: Final = 0.001
+"""Seconds. Clocks that count from 1970 do not resolve shorter times reliably."""
 
 
 class _TrioToken(Protocol):
@@ -55,3 +61,38 @@ async def read(file: FileSlice) -> AsyncGenerator[bytes, None]:
         while left and (piece := await anyio.to_thread.run_sync(stored.read, min(left, _PIECE))):
             left -= len(piece)
             yield piece
+
+
+async def follow(feed: Feed, *, runs_steps: bool) -> AsyncGenerator[bytes, None]:
+    """Yield a feed until it ends, with a comment where it is silent.
+
+    Args:
+        feed: The body of a response.
+        runs_steps: Whether to run scheduled steps meanwhile. A server has a task for that.
+    """
+    woken = anyio.Event()
+
+    def wake() -> None:
+        woken.set()  # the current one
+
+    stop_watching = feed.watch(wake)
+    try:
+        silent_at = anyio.current_time() + HEARTBEAT
+        while True:
+            woken = anyio.Event()
+            next_in = feed.next_in() if runs_steps else None
+            piece = feed.take()
+            if piece is None:
+                return
+            if not piece and anyio.current_time() >= silent_at:
+                piece = _COMMENT
+            if piece:
+                yield piece
+                silent_at = anyio.current_time() + HEARTBEAT
+                await anyio.lowlevel.checkpoint()  # lets other requests run, however many events there are
+                continue
+            until_step = math.inf if next_in is None else max(_SHORTEST, next_in)
+            with anyio.move_on_after(min(until_step, silent_at - anyio.current_time())):
+                await woken.wait()
+    finally:
+        stop_watching()

@@ -18,8 +18,8 @@ from aiohttp.http import HttpProcessingError
 from multidict import CIMultiDict
 
 from mux_async.emulator._emulator import Emulator
-from mux_async.emulator.frontends._responses import read, settled
-from mux_async.emulator.http._messages import Request
+from mux_async.emulator.frontends._responses import follow, read, settled
+from mux_async.emulator.http._messages import Feed, Request, Response
 from mux_async.emulator.routing._exchange import Reply
 from mux_async.emulator.webhooks._deliveries import WebhookRequest
 from mux_async.emulator.webhooks._sender import carry_webhooks
@@ -28,6 +28,8 @@ READ_BUFFER = 1024 * 1024
 """Bytes of a body that may wait in memory, per connection."""
 GRACE = 1.0
 """Seconds that requests in flight get when the server stops."""
+SLOWEST_READ = 30.0
+"""Seconds that a reader of events may take for one piece. Then its connection is closed."""
 
 
 _log = logging.getLogger(__name__)
@@ -58,8 +60,9 @@ async def serve(emulator: Emulator, host: str = "127.0.0.1", port: int = 0) -> A
         OSError: The address is taken.
     """
     emulator.listens_at(host)
+    frontend = _HttpFrontend(emulator)
     server = web.Server(
-        _HttpFrontend(emulator).handle,
+        frontend.handle,
         access_log=None,
         auto_decompress=False,
         handler_cancellation=True,
@@ -76,6 +79,7 @@ async def serve(emulator: Emulator, host: str = "127.0.0.1", port: int = 0) -> A
         async with _delivering(emulator):
             yield f"http://{_reachable(host)}:{bound}"
     finally:
+        frontend.end_feeds()
         await runner.cleanup()
 
 
@@ -121,6 +125,12 @@ class _HttpFrontend:
 
     def __init__(self, emulator: Emulator) -> None:
         self._emulator = emulator
+        self._feeds: set[Feed] = set()
+
+    def end_feeds(self) -> None:
+        """End all responses that have no end of their own."""
+        for feed in tuple(self._feeds):
+            feed.end()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         origin = f"{request.scheme}://{request.host}"
@@ -144,7 +154,30 @@ class _HttpFrontend:
             reply = attrs.evolve(reply, response=await settled(reply.response))
         if reply.delay:
             await asyncio.sleep(reply.delay)
+        if reply.response is not None and reply.response.feed is not None:
+            return await self._send_feed(request, reply.response, reply.response.feed, reply.truncate)
         return await _send(request, reply)
+
+    async def _send_feed(
+        self, request: web.BaseRequest, response: Response, feed: Feed, truncate: int | None
+    ) -> web.StreamResponse:
+        stream = web.StreamResponse(status=response.status, headers=CIMultiDict(response.headers))
+        self._feeds.add(feed)
+        left = truncate
+        try:
+            await stream.prepare(request)
+            async with aclosing(follow(feed, runs_steps=False)) as pieces:
+                async for piece in pieces:
+                    async with asyncio.timeout(SLOWEST_READ):
+                        await stream.write(piece if left is None else piece[:left])
+                    if left is not None and (left := left - len(piece)) <= 0:
+                        return _abort(request)
+        except (TimeoutError, ConnectionError):  # the reader is too slow, or gone
+            return _abort(request)
+        finally:
+            self._feeds.discard(feed)
+        await stream.write_eof()
+        return stream
 
 
 async def _send(request: web.BaseRequest, reply: Reply) -> web.StreamResponse:

@@ -15,7 +15,7 @@ import anyio.lowlevel
 import attrs
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from mux_async.emulator.frontends._responses import read, settled
+from mux_async.emulator.frontends._responses import follow, read, settled
 from mux_async.emulator.http._messages import Request, Response
 from mux_async.emulator.routing._exchange import Reply
 from mux_async.errors import ConnectError, Delivery, Phase, TransportClosedError, TransportError, TransportTimeoutError
@@ -119,9 +119,11 @@ async def _wait(reply: Reply, request: HttpRequest) -> None:
 
 def _answer(request: HttpRequest, response: Response, truncate: int | None) -> HttpResponse:
     headers = CIMultiDict(response.headers)
-    if response.status != 204:
+    if response.status != 204 and response.feed is None:
         headers["Content-Length"] = str(response.length)
-    if response.file is None or request.method == "HEAD":
+    if response.feed is not None:
+        pieces = follow(response.feed, runs_steps=True)
+    elif response.file is None or request.method == "HEAD":
         pieces = _cut(b"" if request.method == "HEAD" else response.body)
     else:
         pieces = read(response.file)
@@ -145,6 +147,8 @@ async def _body(pieces: AsyncGenerator[bytes, None], truncate: int | None) -> As
             if not piece:
                 break
             yield piece
+            if left == 0:
+                break
     await anyio.lowlevel.checkpoint()
     if left is not None:
         raise TransportError(

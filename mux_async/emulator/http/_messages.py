@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote
 
 import attrs
@@ -71,6 +71,26 @@ class FileSlice:
     size: int
 
 
+class Feed(Protocol):
+    """A body without an end that is known before. A frontend takes what is there, and is called when there is more."""
+
+    def take(self) -> bytes | None:
+        """Return the next bytes, not many more than 64 KiB; empty if there are none now, ``None`` at the end."""
+        ...
+
+    def next_in(self) -> float | None:
+        """Run the scheduled steps that are due, and return the seconds until the next one; ``None`` if there is none."""
+        ...
+
+    def watch(self, notice: Callable[[], None], /) -> Callable[[], None]:
+        """Call *notice* whenever there may be more. Returns a function that stops the calls."""
+        ...
+
+    def end(self) -> None:
+        """End it here, because the frontend stops."""
+        ...
+
+
 @attrs.frozen(repr=False, eq=False)
 class Response:
     """One response. The frontend adds ``Content-Length``, and ``Date`` if it is missing.
@@ -81,6 +101,7 @@ class Response:
         body: The body, unless *file* or *pending* is given.
         file: The slice of a file that is the body.
         pending: A future of a file that is being made, and a function from that future to the response. See `settled`.
+        feed: The body, if it goes on without an end.
     """
 
     status: int
@@ -88,6 +109,7 @@ class Response:
     body: bytes = b""
     file: FileSlice | None = None
     pending: tuple[Future[Path], Callable[[Future[Path]], Response]] | None = None
+    feed: Feed | None = None
 
     @property
     def length(self) -> int:
@@ -102,12 +124,14 @@ class Response:
         return finish(future).settled().with_headers(self.headers)
 
     def loaded(self) -> Response:
-        """Return the response with its body in memory: blocks as `settled` does, and reads the file.
+        """Return the response with its body in memory: blocks as `settled` does, and reads the file, or what a feed has now.
 
         Raises:
             OSError: The file is gone.
         """
         settled = self.settled()
+        if (feed := settled.feed) is not None:
+            return attrs.evolve(settled, body=b"".join(iter(lambda: feed.take() or b"", b"")), feed=None)
         if settled.file is None:
             return settled
         with settled.file.path.open("rb") as stored:

@@ -247,6 +247,8 @@ class State:
     """The origin of URLs that are made outside of requests: that of the last request."""
     events: list[WebhookEvent] = attrs.field(factory=list[WebhookEvent])
     """The last that happened, oldest first; see `EmulatorSettings.max_events`."""
+    emitted: int = 0
+    """Number of events so far, including those that `events` does not keep any more."""
     deliveries: dict[str, Delivery] = attrs.field(factory=dict[str, Delivery])
     """Their deliveries, in the order of scheduling."""
     outbox: list[str] = attrs.field(factory=list[str])

@@ -49,6 +49,7 @@ def emit(state: State, environment: Environment, type: str, subject: tuple[str, 
     envelope = envelope_json(type, event_id, iso(state.now), subject, (environment.name, environment.id), data)
     event = WebhookEvent(event_id, state.now, environment.name, type, kind, object_id, orjson.dumps(envelope).decode())
     state.events.append(event)
+    state.emitted += 1
     if len(state.events) > state.settings.max_events:
         del state.events[: len(state.events) - state.settings.max_events]
     plan_deliveries(state, environment, event)
