@@ -170,7 +170,7 @@ def test_playback(mode: str, extra: dict[str, Any]) -> None:
         if status == "active":
             rendition = multivariant.body.decode().splitlines()[-1]
             playlist = account.send("GET", f"/{rendition}")
-            shown.append([line for line in playlist.body.decode().splitlines() if line.startswith("#EXTINF") or ".ts" in line])
+            shown.append([line for line in playlist.body.decode().splitlines() if line.startswith("#EXTINF") or ".m4s" in line])
             assert "#EXT-X-ENDLIST" not in playlist.body.decode()
             assert account.send("GET", f"/{playback_id}/rendition/{shown[-1][-1]}").status == 200
         account.pass_time(1.0)
@@ -196,4 +196,4 @@ def test_playback_at_once() -> None:
     assert account.data("GET", f"/video/v1/live-streams/{stream['id']}")["status"] == "active"
     multivariant = account.send("GET", f"/{stream['playback_ids'][0]['id']}.m3u8")
     assert multivariant.status == 200
-    assert b"1080-0.ts" in account.send("GET", f"/{multivariant.body.decode().splitlines()[-1].replace('480', '1080')}").body
+    assert b"1080-0.m4s" in account.send("GET", f"/{multivariant.body.decode().splitlines()[-1].replace('480', '1080')}").body

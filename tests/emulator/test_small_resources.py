@@ -193,7 +193,7 @@ def test_drm_policies() -> None:
 def watch(account: Account, asset: Json, rung: int, segments: int) -> None:
     playback_id = asset["playback_ids"][0]["id"]
     for number in range(segments):
-        response = account.emulator.handle(Request("GET", f"/{playback_id}/rendition/{rung}-{number}.ts"))
+        response = account.emulator.handle(Request("GET", f"/{playback_id}/rendition/{rung}-{number}.m4s"))
         assert response.status == 200
 
 

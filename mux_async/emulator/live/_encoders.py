@@ -27,7 +27,7 @@ from mux_async.emulator.resources._asset_lifecycle import (
     prepare_extras,
 )
 from mux_async.emulator.state._records import Recording
-from mux_async.emulator.state._serialization import recorded_seconds
+from mux_async.emulator.state._serialization import recorded_seconds, recording_length
 from mux_async.emulator.state._state import Asset, Environment, LiveStream, State
 from mux_async.emulator.webhooks._events import asset_event, asset_warning, live_event, live_warning, target_event
 
@@ -37,7 +37,9 @@ STORED = 10.0
 SILENCE = 300.0
 """Seconds after which an encoder that sends nothing is disconnected."""
 SHORTEST = 0.1
-"""Seconds of media in a recording that something arrived for."""
+"""Seconds of media in a recording. A stream that is active at once lists as much."""
+LONGEST_SEGMENT = {"standard": 5.0, "reduced": 3.0, "low": 1.0}
+"""Seconds of a segment by latency mode. Mux does not publish its own."""
 DRAIN = 60.0
 """Seconds that an encoder may stay after its recording was completed."""
 TEST_LIMIT = 300.0
@@ -109,7 +111,7 @@ def disconnect(state: State, environment: Environment, stream: LiveStream) -> No
     window = float(stream.members.get("reconnect_window", 0))
     asset = _asset(environment, stream)
     if window and asset is not None and _has_slate(stream):
-        asset.recordings.append(Recording(state.now, "slate"))
+        asset.recordings.append(_recording(state, stream, "slate"))
     state.wait(window, "live.window_over", environment, f"{stream.id}/{stream.ingest.session}")
 
 
@@ -136,7 +138,12 @@ def _asset(environment: Environment, stream: LiveStream) -> Asset | None:
 def _stop_recording(state: State, asset: Asset | None) -> None:
     for entry in () if asset is None else asset.recordings:
         if entry.duration is None:
-            entry.duration = state.media_seconds(entry.started_at)
+            entry.duration = max(SHORTEST, recording_length(entry, state))
+
+
+def _recording(state: State, stream: LiveStream, type: Literal["content", "slate"]) -> Recording:
+    first = SHORTEST if state.settings.instant else PLAYABLE - FIRST_FRAMES
+    return Recording(state.now, type, longest_segment=LONGEST_SEGMENT[stream.members["latency_mode"]], first_segment=first)
 
 
 def complete(state: State, environment: Environment, stream: LiveStream) -> None:
@@ -190,7 +197,7 @@ def _finish(state: State, environment: Environment, stream: LiveStream) -> None:
 
 
 def _complete_asset(state: State, environment: Environment, stream: LiveStream, asset: Asset) -> None:
-    length = max(SHORTEST, recorded_seconds(asset, state))
+    length = recorded_seconds(asset, state)
     asset.is_live = False
     if not asset.recordings:
         asset.status, asset.problem = "errored", InputProblem("invalid_input", "The live stream ended before any media arrived")
@@ -250,7 +257,7 @@ def run_live_step(state: State, environment: Environment, name: str, subject: st
     ingest, asset = stream.ingest, _asset(environment, stream)
     if name == "live.recording":
         if asset is not None:
-            asset.recordings.append(Recording(state.now))
+            asset.recordings.append(_recording(state, stream, "content"))
         live_event(state, environment, "recording", stream)
         if stream.status != "active":
             state.work(PLAYABLE - FIRST_FRAMES, "live.active", environment, subject)

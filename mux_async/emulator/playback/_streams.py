@@ -1,7 +1,8 @@
 """The stream and image hosts: playlists, segments and thumbnails.
 
-Without a media backend nothing is encoded: playlists describe the asset, segments hold MPEG-TS null packets, and thumbnails are plain.
-With a backend they show the media file (`mux_async.emulator.playback._media_responses`). Statuses follow facts/BEHAVIOUR.md, section 9.1.
+Without a media backend nothing is encoded: playlists describe the asset, segments hold a small picture and silence
+(`mux_async.emulator.media._generated`), and thumbnails are plain. With a backend they show the media file
+(`mux_async.emulator.playback._media_responses`). Statuses follow facts/BEHAVIOUR.md, section 9.1.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from math import ceil
 from urllib.parse import urlencode
 
 import attrs
 
 from mux_async.emulator.http._messages import ApiError, Request, Response, failed, invalid, json_response, not_found, text
+from mux_async.emulator.media._generated import codecs, head_of
+from mux_async.emulator.media._generated import segment as generated_segment
 from mux_async.emulator.media._probe import MediaInfo, live_media
 from mux_async.emulator.playback._files import animated, captions, download, master, storyboard
 from mux_async.emulator.playback._media_responses import generated, segment_lines, segment_response, stream_attributes
@@ -29,24 +31,23 @@ from mux_async.emulator.playback._params import (
     window,
 )
 from mux_async.emulator.playback._placeholder_images import TYPES, picture
+from mux_async.emulator.playback._segments import SEGMENT_SECONDS, ListedSegment, cut, cut_recordings
 from mux_async.emulator.playback._tokens import check_token, is_page_token
 from mux_async.emulator.resources._playback_restrictions import check_restriction
 from mux_async.emulator.resources._usage import record_delivery
 from mux_async.emulator.state._ids import is_well_formed
-from mux_async.emulator.state._serialization import iso, recorded_seconds
+from mux_async.emulator.state._serialization import iso, recorded_seconds, recording_length
 from mux_async.emulator.state._state import Asset, Environment, LiveStream, PlaybackId, State
 
-SEGMENT_SECONDS = 5.0
 _RUNGS = (270, 360, 480, 720, 1080, 1440, 2160)
 _THUMBNAILS = frozenset({"jpeg", "jpg", "png", "webp"})
 _FOLLOWED = ("asset_start_time", "asset_end_time", "program_start_time", "program_end_time", "exclude_pdt")
 _SHORTEST = 0.1
 """Seconds of a live stream that has just begun."""
 _PLAYLIST = "application/vnd.apple.mpegurl"
+_RENDITION = re.compile(r"(?P<rung>\d{1,4})(?P<kind>\.m3u8|\.mp4|-(?P<number>\d{1,6})\.m4s)")
 _METADATA: list[dict[str, list[str]]] = [{"metadata": []}]
 """What mux-player asks for beside an MP4 file (facts/NEWER.md). It reads keys and values; which ones Mux sends is not known."""
-_NULL_PACKET = b"\x47\x1f\xff\x10" + b"\xff" * 184
-_SEGMENT = re.compile(r"(?P<rung>\d{1,4})-(?P<number>\d{1,6})\.ts")
 
 
 def playback(request: Request, state: State) -> Response:
@@ -168,13 +169,11 @@ def _multivariant(playback: PlaybackRequest) -> Response:
 
 
 def _variant(media: MediaInfo, rung: int) -> str:
-    sound = ["mp4a.40.2"] if media.channels else []
     size = ""
     if rung:
         width, height = media.scaled(rung)
         size = f",RESOLUTION={width}x{height},FRAME-RATE={media.frame_rate:.3f}"
-    codecs = ",".join(["avc1.640028", *sound] if rung else sound)
-    return f'BANDWIDTH={128_000 + rung * 4_000}{size},CODECS="{codecs}"'
+    return f'BANDWIDTH={128_000 + rung * 4_000}{size},CODECS="{codecs(video=rung > 0, audio=media.channels > 0)}"'
 
 
 def _subtitles(playback: PlaybackRequest) -> list[str]:
@@ -198,37 +197,55 @@ def _quotable(value: str | None) -> str:
 
 
 def _rendition(playback: PlaybackRequest, name: str) -> Response:
-    duration = playback.media.duration
-    milliseconds, whole = int(duration * 1000), int(SEGMENT_SECONDS * 1000)
-    # What a live playlist lists must not change, so a segment is listed when it is whole; the first one makes the stream playable.
-    count = max(1, milliseconds // whole if playback.asset.is_live else -(-milliseconds // whole))
-    if playback.media_file is not None and not name.endswith(".m3u8"):
+    """Respond with the playlist of a rendition (``720.m3u8``), its initialization section (``720.mp4``) or a segment (``720-0.m4s``)."""
+    match = _RENDITION.fullmatch(name)
+    if match is None or int(match["rung"]) not in _rungs(playback):
+        raise not_found()
+    rung, kind = int(match["rung"]), f"{'video' if int(match['rung']) else 'audio'}/mp4"
+    if match["kind"] == ".m3u8":
+        return _media_playlist(playback, rung)
+    if playback.media_file is not None:
         return segment_response(playback, playback.media_file, name)
-    if name in {f"{rung}.m3u8" for rung in _rungs(playback)}:
-        return _segments(playback, name.removesuffix(".m3u8"), count)
-    match = _SEGMENT.fullmatch(name)
-    if match is None or int(match["rung"]) not in _rungs(playback) or int(match["number"]) >= count:
+    has_sound = playback.media.channels > 0
+    if match["kind"] == ".mp4":
+        return text(200, head_of(video=rung > 0, audio=has_sound), kind)
+    segment = next((one for one in _listed(playback) if str(one.number) == match["number"]), None)
+    if segment is None:
         raise not_found()
     if playback.request.method == "GET":
-        length = min(SEGMENT_SECONDS, duration - int(match["number"]) * SEGMENT_SECONDS)
-        record_delivery(playback.state, playback.environment, playback.asset, length, int(match["rung"]))
-    return text(200, _NULL_PACKET * 7, "video/mp2t")
+        record_delivery(playback.state, playback.environment, playback.asset, segment.duration, rung)
+    content = generated_segment(segment.number, segment.start, segment.end, video=rung > 0, audio=has_sound)
+    return text(200, content, kind)
 
 
-def _segments(playback: PlaybackRequest, rung: str, count: int) -> Response:
+def _listed(playback: PlaybackRequest) -> list[ListedSegment]:
+    """The segments of generated media."""
+    recordings = [(entry, recording_length(entry, playback.state)) for entry in playback.asset.recordings]
+    return cut_recordings(recordings) if recordings else cut(playback.media.duration)
+
+
+def _media_playlist(playback: PlaybackRequest, rung: int) -> Response:
     """The playlist of one rendition. It has whole segments, so it can be longer than the requested window (section 9.2)."""
-    duration, began_at = playback.media.duration, _began_at(playback)
-    start, end = window(playback.params, duration, began_at)
+    start, end = window(playback.params, playback.media.duration, _began_at(playback))
+    suffix = _suffix(playback)
     if playback.media_file is not None:
-        return text(200, "\n".join(segment_lines(playback.media_file, start, end, _suffix(playback))) + "\n", _PLAYLIST)
-    first, last = min(int(start / SEGMENT_SECONDS), count - 1), min(ceil(end / SEGMENT_SECONDS), count)
-    lines = ["#EXTM3U", "#EXT-X-VERSION:3", f"#EXT-X-TARGETDURATION:{int(SEGMENT_SECONDS)}"]
-    lines.append(f"#EXT-X-PLAYLIST-TYPE:{'EVENT' if playback.asset.is_live else 'VOD'}")
-    if began_at is not None and not is_on(playback.params, "exclude_pdt"):
-        lines.append(f"#EXT-X-PROGRAM-DATE-TIME:{iso(began_at + first * SEGMENT_SECONDS)}")
-    for number in range(first, max(last, first + 1)):
-        length = SEGMENT_SECONDS if playback.asset.is_live else min(SEGMENT_SECONDS, duration - number * SEGMENT_SECONDS)
-        lines += [f"#EXTINF:{max(length, 0.001):.3f},", f"{rung}-{number}.ts{_suffix(playback)}"]
+        return text(200, "\n".join(segment_lines(playback.media_file, start, end, suffix)) + "\n", _PLAYLIST)
+    listed = _listed(playback)
+    chosen = [segment for segment in listed if segment.start < end and segment.end > start] or listed[-1:]
+    dated = not is_on(playback.params, "exclude_pdt")
+    longest = max((recording.longest_segment for recording in playback.asset.recordings), default=SEGMENT_SECONDS)
+    # The playlist of a live stream does not change at its end, but for its end.
+    is_fixed = not playback.asset.is_live and playback.playback_id in playback.asset.playback_ids
+    lines = ["#EXTM3U", "#EXT-X-VERSION:7", f"#EXT-X-TARGETDURATION:{round(longest)}", "#EXT-X-MEDIA-SEQUENCE:0"]
+    lines.append(f"#EXT-X-PLAYLIST-TYPE:{'VOD' if is_fixed else 'EVENT'}")
+    lines += ["#EXT-X-INDEPENDENT-SEGMENTS", f'#EXT-X-MAP:URI="{rung}.mp4{suffix}"']
+    for segment in chosen:
+        is_continued = segment is not chosen[0]
+        if segment.is_first and is_continued:
+            lines.append("#EXT-X-DISCONTINUITY")
+        if dated and segment.recorded_at is not None and (segment.is_first or not is_continued):
+            lines.append(f"#EXT-X-PROGRAM-DATE-TIME:{iso(segment.recorded_at)}")
+        lines += [f"#EXTINF:{segment.duration:.3f},", f"{rung}-{segment.number}.m4s{suffix}"]
     end_mark = [] if playback.asset.is_live else ["#EXT-X-ENDLIST"]
     return text(200, "\n".join([*lines, *end_mark]) + "\n", _PLAYLIST)
 

@@ -89,6 +89,10 @@ class Recording:
     type: Literal["content", "slate"] = "content"
     duration: float | None = None
     """``None`` while it goes on."""
+    longest_segment: float = 5.0
+    """Seconds, by the latency mode of the live stream."""
+    first_segment: float = 1.0
+    """Seconds that can be played as soon as the stream is active."""
 
 
 @attrs.define(eq=False)

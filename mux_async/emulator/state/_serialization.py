@@ -100,15 +100,16 @@ def asset_json(asset: Asset, state: State) -> Json:
 
 def recorded_seconds(asset: Asset, state: State) -> float:
     """How much media of a live stream is in an asset by now."""
-    return round(sum(_length(entry, state) for entry in asset.recordings), 6)
+    return round(sum(recording_length(entry, state) for entry in asset.recordings), 6)
 
 
-def _length(entry: Recording, state: State) -> float:
+def recording_length(entry: Recording, state: State) -> float:
+    """How much media is in a recording by now."""
     return state.media_seconds(entry.started_at) if entry.duration is None else entry.duration
 
 
 def _recording(entry: Recording, asset: Asset, state: State) -> Json:
-    length = None if asset.is_live and entry.duration is None else _length(entry, state)
+    length = None if asset.is_live and entry.duration is None else recording_length(entry, state)
     return without_none({"started_at": iso(entry.started_at), "duration": length, "type": entry.type})
 
 
