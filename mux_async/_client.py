@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from functools import cached_property
 from random import Random, SystemRandom
@@ -54,8 +54,10 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from mux_async._listeners import Listening
     from mux_async.bulk import Bulk, BulkJournal, ListForm, RowFinished
     from mux_async.bulk._runner import Rows
+    from mux_async.events import Listener, OnRequest, OnResponse
     from mux_async.limits import Limits, Priority
     from mux_async.live import Live
     from mux_async.playback import Hosts
@@ -146,6 +148,9 @@ class Mux:
         allow_insecure: Whether credentials may go over plain http to another machine.
         clock: Monotonic seconds; for tests in virtual time.
         random: Source of jitter; the system's by default. One with a state of its own gives the same to all processes forked from this one.
+        listeners: Called with every event of the client, as with `listen`: see `mux_async.events`.
+        on_request: Called for every attempt; returns headers to add to the request.
+        on_response: Called with every answer.
 
     ``MUX_LOG=debug`` (or ``info``) shows what a program without logging of its own would log.
 
@@ -182,6 +187,9 @@ class Mux:
         allow_insecure: bool = False,
         clock: Callable[[], float] = time.monotonic,
         random: Random | None = None,
+        listeners: Iterable[Listener] = (),
+        on_request: OnRequest | None = None,
+        on_response: OnResponse | None = None,
     ) -> None:
         if "MUX_LOG" in os.environ:
             from mux_async._logging import set_up
@@ -255,6 +263,10 @@ class Mux:
             EffectiveOptions().merged(call_options),
         )
         self._upload_settings = uploads
+        for listener in listeners:
+            self.listen(listener)
+        if on_request is not None or on_response is not None:
+            self.listen(on_request=on_request, on_response=on_response)
 
     if not TYPE_CHECKING:  # a type checker would believe in every misspelt name
 
@@ -381,6 +393,37 @@ class Mux:
         from mux_async.limits._limits import Limits  # most programs never ask
 
         return Limits(self._caller.engine.limits, self._caller.engine.batch_limits)
+
+    def listen(
+        self,
+        on_event: Listener | None = None,
+        *,
+        on_request: OnRequest | None = None,
+        on_response: OnResponse | None = None,
+    ) -> Listening:
+        """Call functions with what this client and its ``with_options`` variants do from now on.
+
+        Each is called in the task and context of the call that it is about, which waits for it: it must return at once. What it raises is
+        logged and does not affect the call. It gets every event of the calls that begin after it was added, and none of calls under way.
+
+        Args:
+            on_event: Called with every event: see `mux_async.events`.
+            on_request: Called for every attempt, just before it is sent; returns headers to add, or ``None``. It cannot set
+                ``Authorization``, ``Host`` and headers that describe the body.
+            on_response: Called with the status, headers and time of every answer.
+
+        Returns:
+            What ends it: by `Listening.remove`, or at the end of a ``with`` block. Not called any more from that moment on.
+
+        Raises:
+            ConfigurationError: A function cannot be called or is asynchronous, or none is given.
+        """
+        from mux_async._listeners import Listeners
+
+        engine = self._caller.engine
+        if engine.listeners is None:
+            engine.listeners = Listeners()
+        return engine.listeners.add(on_event, on_request, on_response)
 
     def with_options(
         self,

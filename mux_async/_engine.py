@@ -15,8 +15,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import aclosing, asynccontextmanager, nullcontext
 from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
@@ -27,7 +27,7 @@ import attrs
 from multidict import istr
 
 from mux_async import _wire
-from mux_async._call import Answer, AttemptRecord, Call
+from mux_async._call import Call
 from mux_async._content import ENCODING, iter_content, read_content
 from mux_async._idempotency import search
 from mux_async._idempotency.key import RecordedKey
@@ -35,7 +35,7 @@ from mux_async._operation import Bucket, Replay
 from mux_async._options import ambient_priority
 from mux_async._per_loop import PerLoop
 from mux_async._recovery import Recovery, log
-from mux_async._response import ByteStream
+from mux_async._response import Answer, AttemptRecord, ByteStream
 from mux_async._retry import parse_retry_after
 from mux_async._single_flight import InFlight
 from mux_async._tracebacks import clear_locals
@@ -56,6 +56,8 @@ if TYPE_CHECKING:
     from mux_async._config import Config
     from mux_async._idempotency.guard import KeyInFlight
     from mux_async._idempotency.keys._registry import KeyRegistry
+    from mux_async._listeners import Listeners
+    from mux_async._observer import CallObserver
     from mux_async._operation import Operation
     from mux_async._options import EffectiveOptions
     from mux_async.limits import Priority
@@ -69,6 +71,7 @@ E = TypeVar("E")
 
 logger = logging.getLogger(__name__)
 
+_DEBUG: Final = logging.DEBUG
 _SAFE = Replay.SAFE  # looking a member up in its enum is a call, up to Python 3.11
 
 _LEFT = istr("X-RateLimit-Remaining")
@@ -140,6 +143,8 @@ class Engine:
         self._closed_in: WeakSet[object] = WeakSet()
         self._writes = 0
         """How many writes have ended, well or not."""
+        self.listeners: Listeners | None = None
+        """``None`` until there is a listener: most clients never have one."""
 
     def _attach(self) -> None:
         for token in set(self._tokens.values()):
@@ -216,12 +221,27 @@ class Engine:
     async def call(self, operation: Operation[T], arguments: Arguments, options: EffectiveOptions) -> T: ...
     @overload
     async def call(
-        self, operation: Operation[T], arguments: Arguments, options: EffectiveOptions, *, with_answer: Literal[True]
+        self,
+        operation: Operation[T],
+        arguments: Arguments,
+        options: EffectiveOptions,
+        *,
+        with_answer: Literal[True],
+        observer: CallObserver | None = None,
     ) -> tuple[T, Answer]: ...
     async def call(
-        self, operation: Operation[T], arguments: Arguments, options: EffectiveOptions, *, with_answer: bool = False
+        self,
+        operation: Operation[T],
+        arguments: Arguments,
+        options: EffectiveOptions,
+        *,
+        with_answer: bool = False,
+        observer: CallObserver | None = None,
     ) -> T | tuple[T, Answer]:
         """Perform a call to its end, and return what it decodes to; *with_answer*, a pair of that and the answer."""
+        if self.listeners is not None and observer is None:
+            made = await self._call_observed(operation, arguments, options)
+            return made if with_answer else made[0]
         lookup: search.Lookup | None = None
         if arguments.once is not None:
             arguments, lookup = search.set_key(operation, arguments)
@@ -229,7 +249,7 @@ class Engine:
         token = self._tokens[priority]
         request = _wire.build_request(operation, arguments, token.config, options.timeouts)
         loop = self.here()
-        call = Call(operation, options, token.config, self.config.clock(), priority, token.limits, lookup)
+        call = Call(operation, options, token.config, self.config.clock(), priority, token.limits, lookup, observer)
         if lookup is not None and not isinstance(lookup.given, RecordedKey):
             answer = await self._perform_once(call, request, arguments, loop)
         elif options.share_reads and operation.method == "GET":
@@ -244,6 +264,23 @@ class Engine:
                 answer = await self._within(call, self._recovery(call).search_for_lost(call, answer, error))
             else:
                 return (value, answer) if with_answer else value
+
+    async def _call_observed(
+        self, operation: Operation[T], arguments: Arguments, options: EffectiveOptions, parent: Call | None = None
+    ) -> tuple[T, Answer]:
+        """Perform a call, and report it to the listeners. *parent* is the call that needs it."""
+        with self._observe(operation, options, parent) as observer:
+            value, answer = await self.call(operation, arguments, options, with_answer=True, observer=observer)
+            observer.answered(answer)
+        return value, answer
+
+    def _observe(self, operation: Operation[Any], options: EffectiveOptions, parent: Call | None = None) -> CallObserver:
+        from mux_async._observer import CallObserver
+
+        entries = () if self.listeners is None else self.listeners.entries
+        priority = options.priority or ambient_priority.get() or "default"
+        above = None if parent is None or parent.observer is None else parent.observer.info
+        return CallObserver(entries, operation, self.config, priority, options.deadline, above)
 
     @asynccontextmanager
     async def stream(
@@ -262,11 +299,19 @@ class Engine:
     async def _open(
         self, operation: Operation[bytes], arguments: Arguments, options: EffectiveOptions
     ) -> AsyncGenerator[ByteStream]:
+        with nullcontext() if self.listeners is None else self._observe(operation, options) as observer:
+            async with self._open_observed(operation, arguments, options, observer) as stream:
+                yield stream
+
+    @asynccontextmanager
+    async def _open_observed(
+        self, operation: Operation[bytes], arguments: Arguments, options: EffectiveOptions, observer: CallObserver | None
+    ) -> AsyncGenerator[ByteStream]:
         priority = options.priority or ambient_priority.get() or "default"
         token = self._tokens[priority]
         request = _wire.build_request(operation, arguments, token.config, options.timeouts)
         loop = self.here()
-        call = Call(operation, options, token.config, self.config.clock(), priority, token.limits)
+        call = Call(operation, options, token.config, self.config.clock(), priority, token.limits, None, observer)
         deadline = anyio.current_time() + options.deadline if options.deadline is not None else float("inf")
         with anyio.CancelScope(deadline=deadline) as scope:
             response = (await self._send(call, request, loop, is_streamed=True)).response
@@ -282,8 +327,11 @@ class Engine:
     async def _share(self, call: Call, request: HttpRequest, loop: _Loop) -> Answer:
         """Perform a GET, or wait for the same one that is under way. See `_single_flight`."""
         in_flight = loop.in_flight[call.priority]
-        while (other := in_flight.get(request.url)) is not None and other.is_for(request, call, self._writes):
+        url = request.url
+        while (other := in_flight.get(url)) is not None and other.is_for(request, call, self._writes):
             call.attempts = other.call.attempts  # while it waits for them, they are its own
+            if call.observer is not None:
+                call.observer.shares(other.call.observer)
             answer: Answer | None = None
             with anyio.CancelScope(deadline=self._end(call)) as scope:
                 answer = await other.join()
@@ -292,7 +340,9 @@ class Engine:
             if answer is not None:
                 return answer
             call.attempts = []
-        mine = in_flight[request.url] = InFlight(request, call, self._writes)
+            if call.observer is not None:
+                call.observer.leads()
+        mine = in_flight[url] = InFlight(request, call, self._writes)
         try:
             sending = self._send(call, request, loop)
             answer = mine.answer = await (sending if call.options.deadline is None else self._within(call, sending))
@@ -303,8 +353,8 @@ class Engine:
             mine.error = error
             raise
         finally:
-            if in_flight.get(request.url) is mine:  # a later one, after a write, may have taken its place
-                del in_flight[request.url]
+            if in_flight.get(url) is mine:  # a later one, after a write, may have taken its place
+                del in_flight[url]
             if mine.done is not None:
                 mine.done.set()
 
@@ -326,7 +376,9 @@ class Engine:
         if self._keys is None:
             self._keys = KeyRegistry.of(self._whose_keys, self.limits.settings.url, self._own_transport, self.config.clock)
         guard = KeyGuard(call, self._keys, partial(self._read, call))
-        call.before_sending = guard.announce
+        if call.observer is None:
+            call.observer = self._observe(call.operation, call.options)
+        call.observer.announce = guard.announce
         return await self._within(call, guard.run(loop.keys_in_flight, send))
 
     def _recovery(self, call: Call) -> Recovery:
@@ -342,19 +394,21 @@ class Engine:
 
     async def _send(self, call: Call, request: HttpRequest, loop: _Loop, *, is_streamed: bool = False) -> Answer:
         """Acquire a grant, send, then return, retry or raise."""
-        operation, clock, longest = call.operation, self.config.clock, call.options.max_response_bytes
+        operation = call.operation
+        clock = self.config.clock
+        longest = call.options.max_response_bytes
         call.limits.retries.calls += 1
         gate = loop.gates[call.priority].get(operation.bucket)
         if gate is None:
             gate = self._gate(loop, call)
         while True:
             queued_at = sent_at = clock()
-            grant = gate.acquire_nowait(call.priority) if gate is not None else None
+            grant = None if gate is None else gate.acquire_nowait(call.priority)
             if grant is None and gate is not None:
                 grant = await self._queue(call, gate)
                 sent_at = clock()
-            if call.before_sending is not None:
-                await self._announce(call, call.before_sending, grant)
+            if call.observer is not None:
+                request = await self._before_sending(call, request, sent_at - queued_at, grant)
             record = AttemptRecord(queued_at, sent_at, grant)
             call.attempts.append(record)
             response: HttpResponse | None = None
@@ -377,17 +431,19 @@ class Engine:
                     record.is_unsent = True
                     if grant is not None:
                         await call.limits.give_back(grant)
+                if call.observer is not None:
+                    call.observer.attempt_ended(record, error)
                 raise
             finally:
                 if operation.replay is not _SAFE:
                     self._writes += 1
             record.ended_at = clock()
-            if logger.isEnabledFor(logging.DEBUG):
+            if call.observer is not None:
+                call.observer.attempt_ended(record)
+            if logger.isEnabledFor(_DEBUG):
                 what = record.failure or record.status
                 number = len(call.attempts)
-                log(
-                    logger, logging.DEBUG, "%s: attempt %d: %s (request id %s)", operation.line, number, what, record.request_id
-                )
+                log(logger, _DEBUG, "%s: attempt %d: %s (request id %s)", operation.line, number, what, record.request_id)
             if response is not None:
                 if grant is not None and (left := response.headers.get(_LEFT)) is not None:
                     await call.limits.observe_headers(grant.bucket, left, response.headers.get(_LIMIT))
@@ -402,13 +458,16 @@ class Engine:
         if response.status == 429 and record.grant is not None:
             # Before the body: everybody has to know, however long that takes to arrive, and whatever becomes of this call meanwhile.
             delay = parse_retry_after(response.headers.get("Retry-After"), self.config.epoch())
-            await call.limits.on_throttled(record.grant, delay or None)
+            closed_for = await call.limits.on_throttled(record.grant, delay or None)
+            if call.observer is not None:
+                call.observer.throttled(record.grant.bucket, closed_for, call.limits.rate(record.grant.bucket), delay)
         record.content = await read_content(response, min(call.options.max_response_bytes, _LONGEST_REFUSAL))
 
-    async def _announce(self, call: Call, announce: Callable[[], Awaitable[None]], grant: Grant | None) -> None:
-        """Await *announce*; the grant is given back when that keeps the request from being sent."""
+    async def _before_sending(self, call: Call, request: HttpRequest, queued: float, grant: Grant | None) -> HttpRequest:
+        """Return the request with what listeners add to it; the grant is given back when it must not be sent."""
+        assert call.observer is not None  # noqa: S101 - the caller's condition
         try:
-            await announce()
+            return await call.observer.before_sending(request, queued)
         except BaseException:
             if grant is not None:
                 await call.limits.give_back(grant)
@@ -416,16 +475,20 @@ class Engine:
 
     async def _queue(self, call: Call, gate: Gate) -> Grant:
         """Wait for a grant."""
+        started, ahead = self.config.clock(), len(gate)
         try:
-            return await gate.acquire(call.priority, call.remaining())
+            grant = await gate.acquire(call.priority, call.remaining())
         except LimitWaitError as error:
             raise call.failed(error, call.problem)  # noqa: B904 - its cause is what made this attempt necessary
+        if call.observer is not None:
+            call.observer.waited(grant.bucket, self.config.clock() - started, ahead)
+        return grant
 
     async def _read(self, call: Call, operation: Operation[object], arguments: Arguments) -> search.LookupPage:
         remaining = call.remaining()
         deadline = None if remaining is None else max(remaining, 0.001)
         options = attrs.evolve(call.options.for_long_work(), priority=call.priority, deadline=deadline)
-        body, answer = await self.call(operation, arguments, options, with_answer=True)
+        body, answer = await self._call_observed(operation, arguments, options, call)
         return search.LookupPage(body, answer.response.headers, answer)
 
     def _end(self, call: Call) -> float:

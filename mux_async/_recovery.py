@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 import anyio
 
 from mux_async import _wire
-from mux_async._call import Answer, AttemptRecord, Call
+from mux_async._call import Call
 from mux_async._classify import classify, is_success
 from mux_async._idempotency import search
+from mux_async._response import Answer, AttemptRecord
 from mux_async._retry import Ambiguous, ErrorStatus, RetryAfter, decide
 from mux_async.errors import (
     Delivery,
@@ -109,6 +110,8 @@ class Recovery:
         remaining = call.remaining()
         if remaining is not None and delay >= remaining:
             raise call.out_of_time(delay)
+        if call.observer is not None:
+            call.observer.retried(call.attempts[-1], delay)
         line, number = call.operation.line, len(call.attempts)
         log(logger, logging.INFO, "%s: attempt %d failed (%s); retry in %.2f s", line, number, problem, delay)
         await anyio.sleep(delay)
@@ -142,6 +145,8 @@ class Recovery:
                 problem.add_note(_BUDGET_NOTE)
             raise call.describe(call.ambiguous(problem, record, "it was looked for and is not there yet")) from problem
         record.is_searched = True
+        if call.observer is not None:
+            call.observer.retried(record, 0.0)
         log(logger, logging.INFO, "%s: it made nothing; sending it again", call.operation.line)
         return None
 

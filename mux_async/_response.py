@@ -1,4 +1,5 @@
-"""What a call can give back besides the value itself: the answer around it, or its bytes as they come."""
+"""The attempts of a call and its answer, and what it can give back besides the value itself: the answer around it, or its bytes as they
+come."""
 
 from __future__ import annotations
 
@@ -8,12 +9,19 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
 
+from mux_async._classify import delivery_of
+from mux_async.errors import Attempt, Delivery, MuxError, ResponseError, TransportError
+
 if TYPE_CHECKING:
     from multidict import CIMultiDictProxy
 
-    from mux_async.errors import Attempt
+    from mux_async.limits._limiter import Grant
+    from mux_async.transport import HttpResponse
 
 T = TypeVar("T", covariant=True)
+V = TypeVar("V")
+
+_NEVER_SENT, _MAYBE_PROCESSED = Delivery.NEVER_SENT, Delivery.MAYBE_PROCESSED
 
 
 @attrs.frozen(repr=False, eq=False)
@@ -92,3 +100,80 @@ class Download:
             An ``async with`` whose value is a `ByteStream`. Leaving it early cuts the connection.
         """
         return self._open_stream()
+
+
+@attrs.define(eq=False, repr=False)
+class AttemptRecord:
+    """One attempt and its outcome. Converted to `Attempt` on demand."""
+
+    queued_at: float
+    sent_at: float
+    grant: Grant | None
+    ended_at: float | None = None
+    """``None`` while it is under way, and for ever if it was cut off."""
+    response: HttpResponse | None = None
+    """Set when the head of an answer arrived."""
+    content: bytes = b""
+    """The decompressed body; empty if it is left to be streamed, or did not arrive."""
+    failure: TransportError | ResponseError | None = None
+    problem: MuxError | None = None
+    """The error that stands for it, if it was not a success."""
+    is_searched: bool = False
+    """Whether what it would have made was searched for and not found."""
+    is_unsent: bool = False
+    """Whether it was cut off before a byte of it was written."""
+
+    @property
+    def status(self) -> int | None:
+        return None if self.response is None else self.response.status
+
+    @property
+    def request_id(self) -> str | None:
+        return None if self.response is None else self.response.headers.get("X-Request-Id")
+
+    @property
+    def delivery(self) -> Delivery:
+        """What the server may have done."""
+        if self.ended_at is None:
+            return _NEVER_SENT if self.is_unsent else _MAYBE_PROCESSED
+        return delivery_of(self.status, self.failure)
+
+    def to_attempt(self, number: int, now: float) -> Attempt:
+        """Return what users see of it."""
+        ended_at, error = self.ended_at, None if self.failure is None else str(self.failure)
+        if ended_at is None:
+            ended_at, error = now, "it was cut off while it was connecting" if self.is_unsent else "it was cut off"
+        return Attempt(number, self.sent_at - self.queued_at, ended_at - self.sent_at, self.status, self.request_id, error)
+
+
+def to_attempts(attempts: list[AttemptRecord], now: float = 0.0) -> tuple[Attempt, ...]:
+    """Return what users see of the attempts of a call, at *now*."""
+    return tuple(record.to_attempt(number, now) for number, record in enumerate(attempts, 1))
+
+
+@attrs.define(eq=False, repr=False)
+class Answer:
+    """A successful answer.
+
+    Attributes:
+        content: The decompressed body; empty when it is left to be streamed from `response`.
+        attempts: Every time the request was sent.
+        is_reconciled: Whether a search for the call's idempotency key found it; `response` is the search's.
+    """
+
+    response: HttpResponse
+    content: bytes = attrs.field(repr=False)
+    attempts: list[AttemptRecord]
+    is_reconciled: bool = False
+
+    def as_raw(self, value: V) -> RawResponse[V]:
+        """Return *value* with this answer around it."""
+        return RawResponse(
+            value=value,
+            status=self.response.status,
+            headers=self.response.headers,
+            request_id=self.response.headers.get("X-Request-Id"),
+            attempts=to_attempts(self.attempts),
+            content=self.content,
+            is_reconciled=self.is_reconciled,
+        )

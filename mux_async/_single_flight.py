@@ -19,7 +19,8 @@ import attrs
 from mux_async.errors import MuxError, copied
 
 if TYPE_CHECKING:
-    from mux_async._call import Answer, Call
+    from mux_async._call import Call
+    from mux_async._response import Answer
     from mux_async.transport import HttpRequest
 
 

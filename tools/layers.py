@@ -17,9 +17,9 @@ from tools.sources import ROOT, modules
 
 LAYERS: Final[Mapping[str, tuple[str, ...]]] = {
     "Foundations": (
-        "_checks", "_forks", "_lazy_exports", "_journal_errors", "_leader", "_lease", "_logging", "_names",
+        "_checks", "_forks", "_lazy_exports", "_journal_errors", "_leader", "_lease", "_listeners", "_logging", "_names",
         "_operation", "_per_loop", "_poll_schedule", "_redis", "_setting_text", "_sqlite", "_store_url",
-        "_text_encoding", "_time_spans", "_tracebacks", "_types", "_version", "errors", "transport",
+        "_text_encoding", "_time_spans", "_tracebacks", "_types", "_version", "errors", "events", "transport",
         "transport_errors",
     ),
     "Models and playback URLs": ("_models", "models", "params", "playback"),
@@ -31,7 +31,7 @@ LAYERS: Final[Mapping[str, tuple[str, ...]]] = {
         "_retry", "_transports",
     ),
     "Path of a request": (
-        "_arguments", "_call", "_engine", "_idempotency", "_recovery", "_resource", "_single_flight", "_wire",
+        "_arguments", "_call", "_engine", "_idempotency", "_observer", "_recovery", "_resource", "_single_flight", "_wire",
     ),
     "Waiting": ("_goals", "_poller", "_webhook_updates"),
     "Resources": ("_operation_index", "resources"),

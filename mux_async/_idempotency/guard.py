@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import anyio
 import attrs
 
-from mux_async._call import Answer
 from mux_async._idempotency import search
 from mux_async._idempotency.keys._records import LEASE, KeyCommand
 from mux_async._models.json_reader import loads
 from mux_async._operation import Replay
+from mux_async._response import Answer
 from mux_async.errors import AmbiguousOutcomeError, Delivery, MuxError
 
 if TYPE_CHECKING:

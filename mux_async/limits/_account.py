@@ -207,6 +207,10 @@ class AccountLimits:
             self._notify(RequestThrottled(bucket, closed_for, self._limiter.state(bucket).rate))
         return closed_for
 
+    def rate(self, bucket: Bucket) -> float:
+        """Return the requests a second that a bucket allows now, as learned."""
+        return self._limiter.state(bucket).rate
+
     async def observe_headers(self, bucket: Bucket, remaining: str, limit: str | None) -> None:
         """Record what a response says of a bucket: ``X-RateLimit-Remaining`` and ``X-RateLimit-Limit``.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import io
 import json
 import os
 import re
@@ -25,7 +26,7 @@ import orjson
 import pytest
 import trustme
 
-from mux_async import BucketSettings, LimitSettings, Mux
+from mux_async import BadRequestError, BucketSettings, LimitSettings, Mux
 from mux_async.emulator import (
     Emulator,
     EmulatorSettings,
@@ -40,7 +41,9 @@ from mux_async.emulator.server import serve
 from mux_async.ingest import Ingest, Journal, make_plan, write_report
 from mux_async.live import LiveEvent
 from mux_async.models import Asset
+from mux_async.testing import FakeTransport, SentRequest, respond
 from mux_async.testing.loopback import Reply, always, listen, talk
+from mux_async.transport import HttpResponse
 from mux_async.webhooks import WebhookEvent, WebhookRouter, sign
 from mux_async.webhooks.events import LiveStreamEvent
 from tests.emulator import official
@@ -735,6 +738,39 @@ async def drive_command_line_doctor(folder: Path, monkeypatch: pytest.MonkeyPatc
 
 async def drive_webhooks_test(_: Path, __: pytest.MonkeyPatch) -> None:
     await define("webhooks-test")["test_my_handler"]()
+
+
+async def drive_listen(_: Path, __: pytest.MonkeyPatch) -> None:
+    named = define("listen")
+    slow = LimitSettings(other=BucketSettings(rate=0.7, burst=1))
+    printed = io.StringIO()
+    settings: dict[str, Any] = {"base_url": "https://mux.test", "token_id": "test-token", "token_secret": "test-secret"}
+    async with Mux(transport=EmulatorTransport(emulator()), limits=slow, account="listen", **settings) as mux:
+        with contextlib.redirect_stdout(printed):
+            await named["main"](mux)
+            await named["main"](mux)
+            with mux.listen(named["slow"]), contextlib.suppress(BadRequestError):
+                await mux.video.assets.retrieve("unknown")
+
+    lines = printed.getvalue().splitlines()
+    assert lines[0].startswith("video.assets.list waited 1.4 s for the rate limit of other")
+    assert lines[-1] == "video.assets.retrieve failed: BadRequestError after 1 attempts"
+
+
+async def drive_hooks(_: Path, __: pytest.MonkeyPatch) -> None:
+    sent = list[SentRequest]()
+
+    def answer(request: SentRequest) -> HttpResponse:
+        sent.append(request)
+        return respond(json={"data": []})
+
+    printed = io.StringIO()
+    async with Mux(transport=FakeTransport(answer), token_id="id", token_secret="secret", limits=FREE) as mux:
+        with contextlib.redirect_stdout(printed):
+            await define("hooks")["main"](mux)
+
+    assert re.fullmatch(r"\d+-1", sent[0].headers["X-Correlation-Id"])
+    assert re.fullmatch(r"GET /video/v1/assets 200 0\.\d{3} s\n", printed.getvalue())
 
 
 async def drive_proxy(folder: Path, patch: pytest.MonkeyPatch) -> None:

@@ -15,13 +15,13 @@ import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from mux_async._arguments import Arguments
-from mux_async._call import Answer
 from mux_async._idempotency.guard import KeyGuard, KeyInFlight, KeyLostError
 from mux_async._idempotency.key import IdempotencyKey
 from mux_async._idempotency.keys._records import KeyCommand
 from mux_async._idempotency.keys._registry import KeyClaim
 from mux_async._idempotency.search import Lookup, LookupPage
 from mux_async._operation import Bucket, KeySpec, LookupSpec, Operation, Pagination, Replay
+from mux_async._response import Answer
 from mux_async.errors import AmbiguousOutcomeError, Delivery, MuxError, Phase, TransportError
 from mux_async.transport import HttpResponse
 
