@@ -83,6 +83,7 @@ _WITHOUT_PROFILE = frozenset(
         "bulk-status",
         "demo",
         "emulate",
+        "emulate-ca",
         "ingest-new-key",
         "ingest-report",
         "ingest-retry-failed",
@@ -165,6 +166,10 @@ def _load_command(name: str) -> Any:
         from mux_async.cli._webhooks import make_webhooks_app
 
         return typer.main.get_group(make_webhooks_app())
+    if name == "emulate-ca":
+        from mux_async.cli._emulated_tls import make_emulate_ca_app
+
+        return typer.main.get_group(make_emulate_ca_app())
     function: Callable[..., None] = getattr(import_module(f"mux_async.cli.{_MODULES[name]}"), name.replace("-", "_"))
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
     made = with_network(function) if name in _SENDING else function
@@ -177,7 +182,7 @@ class _LazyCommands(MutableMapping[str, Any]):
     """All commands by name, imported on use."""
 
     def __init__(self) -> None:
-        self._loaded: dict[str, Any] = dict.fromkeys([*_MODULES, "profiles", "webhooks"])
+        self._loaded: dict[str, Any] = dict.fromkeys([*_MODULES, "emulate-ca", "profiles", "webhooks"])
 
     def __getitem__(self, name: str) -> Any:
         if self._loaded[name] is None:

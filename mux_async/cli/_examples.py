@@ -62,7 +62,11 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
         "mux-async emulate --port 0 --limits off --instant",
         "mux-async emulate --webhook-url http://127.0.0.1:8788/ --webhook-secret whsec",
         "mux-async emulate --state mux.state --token ci:secret",
+        "mux-async emulate --tls --domain video.example.com",
     ),
+    "emulate-ca": ("mux-async emulate-ca show", "mux-async emulate-ca remove"),
+    "emulate-ca show": ("mux-async emulate-ca show",),
+    "emulate-ca remove": ("mux-async emulate-ca remove",),
     "sign": (
         "mux-async sign PLAYBACK_ID",
         "mux-async sign PLAYBACK_ID --kind video --kind thumbnail --kind storyboard",

@@ -10,7 +10,7 @@ import json
 import secrets
 import time
 from collections.abc import Generator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AsyncExitStack, ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import IO, Annotated, Literal, TypeAlias
@@ -19,6 +19,16 @@ import anyio
 import attrs
 import typer
 
+from mux_async.cli._emulated_tls import (
+    DEFAULT_TLS_PORT,
+    CaFolderOption,
+    DomainOption,
+    Secure,
+    TlsOption,
+    TlsPortOption,
+    authority_folder,
+    tls_lines,
+)
 from mux_async.cli._emulated_tokens import METAVAR, complete_token, parse_token
 from mux_async.cli._interrupts import open_interrupts
 from mux_async.cli._live_log import LiveLog
@@ -52,7 +62,7 @@ _MODELS: dict[str, LimitModel] = {"token": "token-bucket", "fixed": "fixed-windo
 
 
 def emulate(
-    host: Annotated[str, typer.Option(help="Address to listen on. There is no TLS, so use a local address.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on; a local one, because the tokens are public.")] = "127.0.0.1",
     allow_host: Annotated[
         list[str] | None,
         typer.Option(
@@ -134,6 +144,10 @@ def emulate(
     arrivals: Annotated[
         Path | None, typer.Option(dir_okay=False, help="File to append a JSON line to for every request.")
     ] = None,
+    tls: TlsOption = False,
+    tls_port: TlsPortOption = DEFAULT_TLS_PORT,
+    domain: DomainOption = None,
+    ca_folder: CaFolderOption = None,
     stub: Annotated[bool, typer.Option("--stub", help="Keep no state: answer whatever Mux describes, for any id.")] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Do not print a line for every request and every webhook.")
@@ -145,6 +159,8 @@ def emulate(
         raise typer.BadParameter("--stub keeps nothing, so that there is nothing for --state to keep")
     if webhook_secret is not None and not webhook_url:
         raise typer.BadParameter("--webhook-secret signs deliveries to --webhook-url, which is missing")
+    if not tls and (domain or tls_port != DEFAULT_TLS_PORT):
+        raise typer.BadParameter(f"{'--domain' if domain else '--tls-port'} is for https, so that it needs --tls")
     rules = RateRules(
         model=_MODELS[limit_model.split("-")[0]], burst=burst, scope=limit_scope, retry_after=retry_after, headers=rate_headers
     )
@@ -162,11 +178,20 @@ def emulate(
         robots_plan=_robots_plan(robots_units, robots_workflow),
         webhooks=_webhooks(webhook_url or (), webhook_secret),
         allowed_hosts=tuple(allow_host or ()),
+        domains=_domains(domain or ()),
     )
+    secure = Secure(authority_folder(ca_folder), tls_port) if tls else None
     wants_media = media == "auto" and not stub and has_media()
     trouble = _faults(faults)
     with _media(settings, fetch) if wants_media else nullcontext() as worker:
-        _run(attrs.evolve(settings, media=worker), trouble, host, port, quiet=quiet, arrivals=arrivals)
+        _run(attrs.evolve(settings, media=worker), trouble, host, port, quiet=quiet, arrivals=arrivals, secure=secure)
+
+
+def _domains(names: Sequence[str]) -> tuple[str, ...]:
+    try:
+        return EmulatorSettings(domains=tuple(names)).domains
+    except ValueError as error:
+        raise typer.BadParameter(f"--domain: {error}") from error
 
 
 def _robots_plan(units: int | None, workflows: Sequence[str] | None) -> RobotsPlan:
@@ -213,7 +238,16 @@ def _faults(path: Path | None) -> Trouble:
         raise typer.BadParameter(f"{str(path)!r} holds no faults: {error}") from error
 
 
-def _run(settings: EmulatorSettings, faults: Trouble, host: str, port: int, *, quiet: bool, arrivals: Path | None) -> None:
+def _run(
+    settings: EmulatorSettings,
+    faults: Trouble,
+    host: str,
+    port: int,
+    *,
+    quiet: bool,
+    arrivals: Path | None,
+    secure: Secure | None = None,
+) -> None:
     with ExitStack() as stack:
         try:
             log_file = None if arrivals is None else stack.enter_context(arrivals.open("a", encoding="utf-8"))
@@ -232,7 +266,7 @@ def _run(settings: EmulatorSettings, faults: Trouble, host: str, port: int, *, q
         emulator.faults.add(*faults[0])
         emulator.webhook_faults.add(*faults[1])
         emulator.work_faults.add(*faults[2])
-        anyio.run(_serve, emulator, host, port, backend="asyncio")
+        anyio.run(_serve, emulator, host, port, secure, backend="asyncio")
         if log is None or log.close():
             typer.echo("stopped")
 
@@ -251,19 +285,35 @@ def _note_delivery(log: LiveLog, delivery: Delivery) -> None:
     log.line(f"{time.strftime('%H:%M:%S')} webhook {delivery.event.type} {delivery.address} {answer.status or answer.error}")
 
 
-async def _serve(emulator: Emulator, host: str, port: int) -> None:
-    from mux_async.emulator.server import serve
+async def _serve(emulator: Emulator, host: str, port: int, secure: Secure | None) -> None:
+    from mux_async.emulator.server import serve, serve_tls
 
-    with open_interrupts() as signals, _rare_collections():
-        try:
-            async with serve(emulator, host, port) as origin:
-                for line in banner(emulator.settings, origin):
-                    typer.echo(line)
-                async for _ in signals:
-                    break
-        except OSError as error:
-            typer.echo(f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port", err=True)
-            raise typer.Exit(1) from error
+    async with AsyncExitStack() as stack:
+        signals = stack.enter_context(open_interrupts())
+        stack.enter_context(_rare_collections())
+        settings = emulator.settings
+        certificates = None if secure is None else secure.open(settings, host)
+        with _listening(host, port, "--port"):
+            origin = await stack.enter_async_context(serve(emulator, host, port))
+        more: list[str] = []
+        if secure is not None and certificates is not None:
+            with _listening(host, secure.port, "--tls-port"):
+                secure_origin = await stack.enter_async_context(serve_tls(emulator, certificates, host, secure.port))
+            more = tls_lines(secure.folder, certificates, secure_origin, settings.domains)
+        for line in banner(settings, origin, more):
+            typer.echo(line)
+        async for _ in signals:
+            break
+
+
+@contextmanager
+def _listening(host: str, port: int, option: str) -> Generator[None, None, None]:
+    """Explain an address that cannot be listened on."""
+    try:
+        yield
+    except OSError as error:
+        typer.echo(f"cannot listen on {host}:{port}: {error.strerror}; choose another with {option}", err=True)
+        raise typer.Exit(1) from error
 
 
 @contextmanager
@@ -283,7 +333,7 @@ def _rare_collections() -> Generator[None, None, None]:
         gc.unfreeze()
 
 
-def banner(settings: EmulatorSettings, origin: str) -> list[str]:
+def banner(settings: EmulatorSettings, origin: str, more: Sequence[str] = ()) -> list[str]:
     """Say where it runs and how to point a client at it. The tokens are the emulator's own, so they are shown."""
     lines = [f"Mux emulator on {origin}"]
     for token in settings.tokens:
@@ -299,6 +349,7 @@ def banner(settings: EmulatorSettings, origin: str) -> list[str]:
     lines += [f"  webhooks to {webhook.url}" for webhook in settings.webhooks]
     if settings.webhooks:
         lines.append(f"  export MUX_WEBHOOK_SECRET={settings.webhooks[0].secret.reveal()}")
+    lines += more
     missing = "" if has_media() else " (real ones need pip install 'mux-async[media]')"
     lines.append(f"  media made up{missing}" if settings.media is None else "  media real")
     rules = settings.limits

@@ -74,18 +74,19 @@ __all__ = [
     "example_event",
     "read_faults_file",
     "serve",
+    "serve_tls",
     "sign_webhook",
     "synthetic_probe",
 ]
 
 
 if TYPE_CHECKING:
-    from mux_async.emulator.server import serve
+    from mux_async.emulator.server import serve, serve_tls
 
 
 def __getattr__(name: str) -> object:
-    if name == "serve":  # aiohttp is imported with it, and only then
-        from mux_async.emulator.frontends import _server
+    if name in {"serve", "serve_tls"}:  # aiohttp is imported with them, and only then
+        from mux_async.emulator import server
 
-        return _server.serve
+        return getattr(server, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -21,6 +21,7 @@ import attrs
 
 from mux_async.emulator._routes import DATA_OPERATIONS, ROUTES
 from mux_async.emulator._settings import EmulatorSettings, RobotsPlan, Token
+from mux_async.emulator._sites import API_FAMILIES, Sites
 from mux_async.emulator._steps import run
 from mux_async.emulator.control._access import check_control_access
 from mux_async.emulator.control._api import CONTROL_PREFIX, ControlCall, control, is_download
@@ -59,7 +60,6 @@ from mux_async.errors import MissingExtraError
 
 log = logging.getLogger(__name__)
 
-_API_FAMILIES = frozenset({"video", "data", "system", "robots"})
 _API_HEADERS = {"Cache-Control": "max-age=0, private, must-revalidate", "Server": "Mux API Server"}
 
 
@@ -111,6 +111,7 @@ class Emulator:
         self._event_streams = EventStreams(lambda: self._state, self.advance, clock)
         self._arrivals: deque[Arrival] = deque(maxlen=self.settings.max_arrivals)
         self._hosts = {urlsplit(self.settings.public_origin or "").hostname or "", *map(str.lower, self.settings.allowed_hosts)}
+        self._sites = Sites(self.settings.domains)
         self._dataset_cache = DatasetCache()
         self._router = Router(map(checked, (*ROUTES, *self._dataset_cache.routes(DATA_OPERATIONS))))
         if self.settings.upload_folder is not None:
@@ -311,7 +312,9 @@ class Emulator:
         sink: Sink
         if fault is not None and fault.cut == "refuse":
             sink = BodyDiscarder(Response(503))
-        elif family in _API_FAMILIES:
+        elif (misdirected := self._sites.refusal(request)) is not None:
+            sink = BodyDiscarder(misdirected)
+        elif family in API_FAMILIES:
             # From the emulator's own clock, because clients compare its times with it.
             date = formatdate(self._state.now, usegmt=True)
             headers = {**_API_HEADERS, "Date": date, "X-Request-Id": self._state.id_generator.request_id()}
@@ -407,7 +410,8 @@ class Emulator:
         """Return the response of *sink*. For `Exchange`."""
         family = request.segments[0]
         self.advance()
-        self._state.origin = origin_of(request, self._state)
+        if self._sites.is_for_programs(request):
+            self._state.origin = origin_of(request, self._state)
         try:
             response = sink.finish()
         except ApiError as error:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 import attrs
 
 from mux_async import Secret
+from mux_async.emulator.http._addresses import MUX_DOMAINS, domain_name, is_within
 from mux_async.emulator.media._backend import MediaBackend
 from mux_async.emulator.media._probe import Probe, synthetic_probe
 from mux_async.limits import Bucket, LimitScope
@@ -145,6 +146,14 @@ class RobotsPlan:
     workflows: tuple[str, ...] | None = attrs.field(default=None, validator=_check_workflows)
 
 
+def _domain_names(names: Iterable[str]) -> tuple[str, ...]:
+    found = tuple(dict.fromkeys(map(domain_name, names)))
+    for name in found:
+        if any(is_within(name, domain) for domain in MUX_DOMAINS):
+            raise ValueError(f"{name!r} is Mux's own domain, which is served anyway")
+    return found
+
+
 @attrs.frozen
 class EmulatorSettings:
     """Settings of an emulator.
@@ -165,6 +174,8 @@ class EmulatorSettings:
         public_origin: Origin of upload URLs; ``None`` takes it from each request.
         allowed_hosts: Names or addresses, without a port, under which the page and the control calls (``/_emulator``) may be used,
             in addition to those of this machine and the address of the server. Pages of these hosts may call them too.
+        domains: Custom domains for playback, as of ``custom-domain`` of Mux's players: ``stream.`` and ``image.`` before each,
+            and each itself.
         seed: Seed of ids: the same seed and the same calls give the same ids.
         max_arrivals: Maximum length of the log of requests.
         max_body: Maximum bytes of a body of an API request; more is a 413. Uploads have no limit.
@@ -193,6 +204,7 @@ class EmulatorSettings:
     store: Path | None = None
     public_origin: str | None = None
     allowed_hosts: tuple[str, ...] = ()
+    domains: tuple[str, ...] = attrs.field(default=(), converter=_domain_names)
     seed: int | str = 0
     max_arrivals: int = 100_000
     max_body: int = 1024 * 1024

@@ -1,5 +1,5 @@
-"""The emulator as an HTTP server: `serve`. A module of its own, because aiohttp is imported with it."""
+"""The emulator as an HTTP server: `serve` and `serve_tls`. A module of its own, because aiohttp is imported with it."""
 
-from mux_async.emulator.frontends._server import serve
+from mux_async.emulator.frontends._server import serve, serve_tls
 
-__all__ = ["serve"]
+__all__ = ["serve", "serve_tls"]

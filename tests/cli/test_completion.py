@@ -36,6 +36,8 @@ def test_commands_and_options() -> None:
         ("mux-async sign ID --kind sp", "space"),
         ("mux-async emulate --limits o", "off"),
         ("mux-async emulate --limit-model s", "sliding"),
+        ("mux-async emulate --tl", "--tls-port"),
+        ("mux-async emulate-ca r", "remove"),
         ("mux-async webhooks trigger video.asset.re", "video.asset.ready"),
         ("mux-async api DE", "DELETE"),
         ("mux-async api GET /video/v1/as", "/video/v1/assets"),

@@ -509,6 +509,33 @@ async def drive_emulator_stream(_: Path, __: pytest.MonkeyPatch) -> None:
     assert json.loads(data.removeprefix("data: "))["environment"].keys() == shown.keys()
 
 
+async def drive_emulator_tls(folder: Path, _: pytest.MonkeyPatch) -> None:
+    command, *printed = snippet("emulator-tls").splitlines()
+    arguments = [*shlex.split(command.removeprefix("$ mux-async ")), "--port", "0", "--tls-port", "0"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "MUX_CA_FOLDER": str(folder / "ca")}
+    process = await anyio.open_process([sys.executable, "-m", "mux_async.cli", *arguments], env=environment)
+    try:
+        text = b""
+        assert process.stdout is not None
+        with anyio.fail_after(30):
+            while b"rate limits" not in text or not text.endswith(b"\n"):
+                text += await process.stdout.receive()
+    finally:
+        process.terminate()
+        await process.aclose()
+    shown = re.escape("\n".join(printed)).replace(re.escape("/home/me/.config/mux-async/ca"), re.escape(str(folder / "ca")))
+    pattern = (
+        re.sub(r"8787|8443", r"\\d+", shown).replace(re.escape("2027-12-01"), r"[\d-]+").replace(re.escape("..."), r"[^\n]+")
+    )
+
+    assert re.fullmatch(pattern, text.decode().strip())
+
+
+async def drive_emulator_tls_python(folder: Path, _: pytest.MonkeyPatch) -> None:
+    with anyio.fail_after(20):
+        assert await define("emulator-tls-python")["list_assets"](folder / "ca") == 0
+
+
 async def drive_emulator_pytest(folder: Path, _: pytest.MonkeyPatch) -> None:
     (folder / "test_it.py").write_text(snippet("emulator-pytest"))
     plugins = ["no:cacheprovider", "no:faker", "no:schemathesis", "mux_async.testing.plugin"]  # two are slow to import

@@ -317,7 +317,7 @@ async def test_origin(host: str, shown: str, monkeypatch: pytest.MonkeyPatch) ->
     if ":" in host and not has_ipv6():
         pytest.skip("this machine has no IPv6")
 
-    def on_loopback(runner: web.ServerRunner, _: str, port: int) -> TCPSite:
+    def on_loopback(runner: web.ServerRunner, _: str, port: int, **__: object) -> TCPSite:
         return TCPSite(runner, shown.strip("[]"), port)
 
     monkeypatch.setattr(web, "TCPSite", on_loopback)  # tests listen on no other address

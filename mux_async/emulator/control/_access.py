@@ -8,9 +8,8 @@ Two kinds of request are refused. First, a browser sends requests for any open p
 from __future__ import annotations
 
 from collections.abc import Collection
-from urllib.parse import urlsplit
 
-from mux_async.emulator.http._addresses import is_loopback
+from mux_async.emulator.http._addresses import host_name, is_loopback
 from mux_async.emulator.http._messages import ApiError, Request
 
 _OWN_SITES = {"same-origin", "none"}
@@ -30,34 +29,23 @@ def check_control_access(request: Request, hosts: Collection[str], *, is_page: b
     """
     for host in request.headers.getall("Host", ()):
         if not _is_own(host, hosts):
-            raise _refused(f"it is for the host {host!r:.200}", _name(host) or host)
+            raise _refused(f"it is for the host {host!r:.200}", host_name(host) or host)
     if is_page:
         return
     is_declared = False
     for origin in request.headers.getall("Origin", ()):
         authority = origin.partition("://")[2]
-        is_declared = _name(authority) in hosts
+        is_declared = host_name(authority) in hosts
         if authority not in request.headers.getall("Host", (request.origin.partition("://")[2],)) and not is_declared:
-            raise _refused(f"it comes from a page of {origin!r:.200}", _name(authority) or "HOST")
+            raise _refused(f"it comes from a page of {origin!r:.200}", host_name(authority) or "HOST")
     site = request.headers.get("Sec-Fetch-Site", "none")
     if site not in _OWN_SITES and not is_declared:
         raise _refused(f"it comes from a foreign page (Sec-Fetch-Site: {site:.40})", "HOST")
 
 
 def _is_own(host: str, hosts: Collection[str]) -> bool:
-    name = _name(host)
+    name = host_name(host)
     return name is not None and (name in hosts or is_loopback(name))
-
-
-def _name(host: str) -> str | None:
-    """Return *host* without a port and in lower case; ``None`` if it is not a host."""
-    try:
-        parts = urlsplit(f"//{host}")
-        _ = parts.port
-    except ValueError:
-        return None
-    is_whole = not (parts.path or parts.query or parts.fragment or "@" in host)
-    return parts.hostname if is_whole else None
 
 
 def _refused(why: str, name: str) -> ApiError:

@@ -11,6 +11,8 @@ import contextlib
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
+from ssl import SSLContext
+from typing import TYPE_CHECKING
 
 import attrs
 from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, web
@@ -18,11 +20,15 @@ from aiohttp.http import HttpProcessingError
 from multidict import CIMultiDict
 
 from mux_async.emulator._emulator import Emulator
+from mux_async.emulator.frontends._origins import origin_of_client, url_host
 from mux_async.emulator.frontends._responses import follow, read, settled
 from mux_async.emulator.http._messages import Feed, Request, Response
 from mux_async.emulator.routing._exchange import Reply
 from mux_async.emulator.webhooks._deliveries import WebhookRequest
 from mux_async.emulator.webhooks._sender import carry_webhooks
+
+if TYPE_CHECKING:  # needs an extra
+    from mux_async.emulator.tls._certificates import ServerCertificates
 
 READ_BUFFER = 1024 * 1024
 """Bytes of a body that may wait in memory, per connection."""
@@ -46,11 +52,11 @@ _log.addFilter(_is_ours)
 
 @asynccontextmanager
 async def serve(emulator: Emulator, host: str = "127.0.0.1", port: int = 0) -> AsyncGenerator[str, None]:
-    """Serve *emulator* over HTTP/1.1 while the block runs.
+    """Serve *emulator* over HTTP/1.1 while the block runs. `serve_tls` adds HTTPS.
 
     Args:
         emulator: May be used directly meanwhile, on the same event loop.
-        host: Address to listen on; there is no TLS, so keep it this machine's own.
+        host: Address to listen on; keep it this machine's own.
         port: 0 picks a free one.
 
     Yields:
@@ -59,6 +65,34 @@ async def serve(emulator: Emulator, host: str = "127.0.0.1", port: int = 0) -> A
     Raises:
         OSError: The address is taken.
     """
+    async with _listening(emulator, host, port, None) as origin, _delivering(emulator):
+        yield origin
+
+
+@asynccontextmanager
+async def serve_tls(
+    emulator: Emulator, certificates: ServerCertificates, host: str = "127.0.0.1", port: int = 0
+) -> AsyncGenerator[str, None]:
+    """Serve *emulator* over HTTPS while the block runs, beside `serve`, which alone sends webhooks.
+
+    Args:
+        emulator: As for `serve`.
+        certificates: The certificates; names of *host* and of `EmulatorSettings.allowed_hosts` are theirs to have.
+        host: Address to listen on.
+        port: 0 picks a free one.
+
+    Yields:
+        The origin: ``https://127.0.0.1:40123``.
+
+    Raises:
+        OSError: The address is taken.
+    """
+    async with _listening(emulator, host, port, certificates.ssl_context()) as origin:
+        yield origin
+
+
+@asynccontextmanager
+async def _listening(emulator: Emulator, host: str, port: int, context: SSLContext | None) -> AsyncGenerator[str, None]:
     emulator.listens_at(host)
     frontend = _HttpFrontend(emulator)
     server = web.Server(
@@ -73,20 +107,12 @@ async def serve(emulator: Emulator, host: str = "127.0.0.1", port: int = 0) -> A
     runner = web.ServerRunner(server, shutdown_timeout=GRACE)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port)
-        await site.start()
+        await web.TCPSite(runner, host, port, ssl_context=context).start()
         bound = runner.addresses[0][1]
-        async with _delivering(emulator):
-            yield f"http://{_reachable(host)}:{bound}"
+        yield f"http{'' if context is None else 's'}://{url_host(host)}:{bound}"
     finally:
         frontend.end_feeds()
         await runner.cleanup()
-
-
-def _reachable(host: str) -> str:
-    """Return the host for URLs of clients on this machine: a wildcard address is not one."""
-    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
-    return f"[{host}]" if ":" in host else host
 
 
 @asynccontextmanager
@@ -133,7 +159,7 @@ class _HttpFrontend:
             feed.end()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        origin = f"{request.scheme}://{request.host}"
+        origin = origin_of_client(request)
         exchange = self._emulator.begin(Request(request.method, request.raw_path, request.headers, origin=origin))
         if exchange.is_refused:
             exchange.cut()

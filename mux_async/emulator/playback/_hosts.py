@@ -1,4 +1,4 @@
-"""Dispatches requests to Mux's other hosts: stream, image, license and stats. All are on the emulator's one origin.
+"""Dispatches requests to Mux's other hosts: stream, image, license and stats. `mux_async.emulator._sites` tells their names apart.
 
 Unlike the API they allow pages of any origin, also for errors, so that a player in a browser can distinguish a 403 from a network error.
 """
@@ -17,7 +17,7 @@ from mux_async.emulator.state._state import State
 if TYPE_CHECKING:
     from mux_async.emulator.data._requests import DatasetCache
 
-_CORS = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "*"}
+CORS = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "*"}
 _PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, HEAD, POST, OPTIONS",
     "Access-Control-Allow-Headers": "*",
@@ -28,12 +28,12 @@ _PREFLIGHT = {
 def answer_host(request: Request, state: State, dataset_cache: DatasetCache, body: bytes) -> Response:
     """Answer a request to one of the hosts."""
     if request.method == "OPTIONS":
-        return Response(204).with_headers({**_CORS, **_PREFLIGHT})
+        return Response(204).with_headers({**CORS, **_PREFLIGHT})
     try:
         response = _answer(request, state, dataset_cache, body)
     except ApiError as error:
         response = error.response()
-    return response.with_headers(_CORS)
+    return response.with_headers(CORS)
 
 
 def _answer(request: Request, state: State, dataset_cache: DatasetCache, body: bytes) -> Response:
