@@ -50,10 +50,38 @@ ASSET: dict[str, Any] = {
 }
 
 
-def _body(data: object, **more: object) -> bytes:
-    return json.dumps({"data": data, **more}, separators=(",", ":")).encode()
+TITLES = (
+    "Une journée d'été à la plage, première fête",
+    "Größe und Stärke: ein Märchen für Mädchen",
+    "Тихий вечер на берегу большой реки",  # noqa: RUF001 - it is Cyrillic
+    "مقابلة مع المخرج حول الفيلم الجديد",
+    "東京の朝、市場を歩く(完全版)",
+    "Ski trip 🎿⛷️ day 2 🏔️ with friends 🎉",
+)
+"""What people call their videos, in the scripts that they write."""
+
+
+def _body(data: object, *, is_escaped: bool = False, **more: object) -> bytes:
+    return json.dumps({"data": data, **more}, separators=(",", ":"), ensure_ascii=is_escaped).encode()
+
+
+def _written(number: int) -> dict[str, Any]:
+    """Return an asset of a list: every third has texts that are not ASCII."""
+    asset = {**ASSET, "id": f"{number:03}x" * 10}
+    if number % 3 == 0:
+        title = TITLES[number // 3 % len(TITLES)]
+        asset["passthrough"] = f"{title} ({number})"
+        asset["meta"] = {"title": title, "creator_id": title.split()[0], "external_id": f"external-{number}"}
+    return asset
+
+
+def _hundred() -> bytes:
+    """Return a list of 100 assets: of the texts that are not ASCII a quarter is escaped, the others are UTF-8 as Mux sends it."""
+    items = [_body(_written(number), is_escaped=number % 12 == 0)[len(b'{"data":') : -1] for number in range(100)]
+    return b'{"data":[' + b",".join(items) + b'],"next_cursor":null}'
 
 
 ONE = _body(ASSET)
-HUNDRED = _body([{**ASSET, "id": f"{n:03}x" * 10} for n in range(100)], next_cursor=None)
+HUNDRED = _hundred()
+HUNDRED_ASCII = _body([{**ASSET, "id": f"{n:03}x" * 10} for n in range(100)], next_cursor=None)
 CREATED = _body({name: ASSET[name] for name in ("id", "created_at", "playback_ids", "encoding_tier")} | {"status": "preparing"})

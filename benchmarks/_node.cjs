@@ -11,6 +11,7 @@ let turn = 0;
 const calls = {
   get: () => mux.video.assets.retrieve(String(turn++ % 1000).padStart(40, '0')),
   list: () => mux.video.assets.list({ limit: 100, page: (turn++ % 1000) + 1 }),
+  list_ascii: () => mux.video.assets.list({ limit: 100, page: (turn++ % 1000) + 1, live_stream_id: 'ascii' }),
   create: () => mux.video.assets.create(CREATE),
 };
 const wall = () => Number(process.hrtime.bigint()) / 1e3;

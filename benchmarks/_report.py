@@ -15,6 +15,8 @@ COLUMNS = {
     "get/100": ("GET of an asset, 100 at a time", ("cpu_us", "rate")),
     "list/1": ("List of 100 assets, one after the other", ("cpu_us", "p50_us")),
     "list/100": ("List of 100 assets, 100 at a time", ("cpu_us", "rate")),
+    "list_ascii/1": ("List of 100 assets with texts of ASCII alone, one after the other", ("cpu_us", "p50_us")),
+    "list_ascii/100": ("List of 100 assets with texts of ASCII alone, 100 at a time", ("cpu_us", "rate")),
     "create/1": ("POST of an asset, one after the other", ("cpu_us", "p50_us")),
     "create/100": ("POST of an asset, 100 at a time", ("cpu_us", "rate")),
     "first": ("From the first import to the first answer", ("cpu_ms", "ms")),

@@ -19,7 +19,18 @@ import psutil
 
 from benchmarks._contenders import CONTENDERS, NODE
 
-WORK = ("get/1", "get/100", "list/1", "list/100", "create/1", "create/100", "first", "memory")
+WORK = (
+    "get/1",
+    "get/100",
+    "list/1",
+    "list/100",
+    "list_ascii/1",
+    "list_ascii/100",
+    "create/1",
+    "create/100",
+    "first",
+    "memory",
+)
 NODE_PACKAGE = "@mux/mux-node@15.3.0"
 
 

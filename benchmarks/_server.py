@@ -12,7 +12,7 @@ import sys
 from importlib.util import find_spec
 from typing import ClassVar, cast
 
-from benchmarks._answers import CREATED, HUNDRED, ONE
+from benchmarks._answers import CREATED, HUNDRED, HUNDRED_ASCII, ONE
 
 
 def _answer(status: str, body: bytes) -> bytes:
@@ -22,7 +22,8 @@ def _answer(status: str, body: bytes) -> bytes:
     return head.encode() + body
 
 
-_ONE, _HUNDRED, _CREATED = _answer("200 OK", ONE), _answer("200 OK", HUNDRED), _answer("201 Created", CREATED)
+_ONE, _CREATED = _answer("200 OK", ONE), _answer("201 Created", CREATED)
+_HUNDRED, _HUNDRED_ASCII = _answer("200 OK", HUNDRED), _answer("200 OK", HUNDRED_ASCII)
 
 
 class _Connection(asyncio.Protocol):
@@ -43,6 +44,8 @@ class _Connection(asyncio.Protocol):
             answer, length = _HUNDRED, 0
             if self.pending.startswith(b"GET /video/v1/assets/"):
                 answer = _ONE
+            elif b"&live_stream_id=ascii" in self.pending[:end].partition(b"\r")[0]:
+                answer = _HUNDRED_ASCII
             elif self.pending.startswith(b"POST"):
                 answer = _CREATED
                 length = int(self.pending[:end].lower().partition(b"content-length:")[2].partition(b"\r")[0])

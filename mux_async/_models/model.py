@@ -9,7 +9,8 @@ given. Three rules keep that true:
    as its field keeps its value.
 3. What does not fit its type is kept as it is. One bad field never loses a response.
 
-A received model holds its JSON text, and no fields, until the first attribute is read: `materialize` then stores all fields of this object.
+A received model holds its JSON text, and no fields, until an attribute is read. Of a large class the first one is decoded and stored alone
+(`_read_one`), for many programs read one field of each object of a list. The next one makes `materialize` store all fields of this object.
 Nested objects become models that hold their own text. Materializing never fails, so no error is put off (docs/decisions/decoding.md).
 """
 
@@ -64,6 +65,47 @@ class WireState:
     def __init__(self, extra: Mapping[str, object], overrides: Mapping[str, object]) -> None:
         self.extra = extra
         self.overrides = overrides
+
+
+@final
+class OneFieldRead:
+    """The text of an object of which one field is stored."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: bytes) -> None:
+        self.text = text
+
+
+@final
+class SecondReads:
+    """Whether a program reads more than one field of most objects of a class, so that the first one is not worth decoding alone.
+
+    Attributes:
+        count: Objects that were read further, less those that were not. At `MOST`, the next `PAUSE` objects are read as a whole at once.
+    """
+
+    __slots__ = ("count",)
+    MOST: ClassVar[int] = 64
+    PAUSE: ClassVar[int] = 1000
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def expected(self) -> bool:
+        """Whether a second read is expected of an object whose first field is read now."""
+        count = self.count
+        if count >= self.MOST:
+            self.count = count - 1
+            return True
+        if count:
+            self.count = count - 1
+        return False
+
+    def happened(self) -> None:
+        self.count += 2
+        if self.count >= self.MOST:
+            self.count = self.MOST + self.PAUSE
 
 
 _EMPTY: Final = WireState({}, {})
@@ -213,6 +255,11 @@ class Model(Serializable):
 
         def __getattr__(self, name: str) -> Any:
             # Python calls this for an attribute that is not there, and so for every field of a model that holds its text.
+            held = _get_state(self)
+            if held.__class__ is bytes:
+                value = _read_one(self, held, name)
+                if value is not UNSET:
+                    return value
             materialize(self)
             return object.__getattribute__(self, name)
 
@@ -321,8 +368,8 @@ def _presence(state: WireState) -> dict[str, object]:
 
 _HASHED: Final = (str, int, float, date, Model, Secret)
 
-# The slot of ``extra`` holds the state of an object: its JSON text (bytes), the decoded object (a dictionary), or, once it is
-# materialized, its `WireState`. The class itself shows a property of the same name.
+# The slot of ``extra`` holds the state of an object: its JSON text (bytes, or `OneFieldRead`), the decoded object (a dictionary), or, once
+# it is materialized, its `WireState`. The class itself shows a property of the same name.
 
 _state_slot: Any = Model.__dict__["extra"]
 _get_state: Callable[[Model], Any] = _state_slot.__get__
@@ -338,7 +385,9 @@ def is_materialized(model: Model) -> bool:
 def json_of(model: Model) -> object:
     """Return the text or the decoded object that *model* holds; the JSON object of one that is materialized."""
     state = _get_state(model)
-    return model.to_wire() if state.__class__ is WireState else state
+    if state.__class__ is WireState:
+        return model.to_wire()
+    return state.text if state.__class__ is OneFieldRead else state
 
 
 _new = object.__new__
@@ -366,7 +415,10 @@ def materialize(model: Model) -> WireState:
     if held.__class__ is WireState:
         return held
     cls = model.__class__
-    decoder, stores = _readers.get(cls) or _make_reader(cls)
+    decoder, stores, second_reads = _readers.get(cls) or _make_reader(cls)
+    if held.__class__ is OneFieldRead:
+        held = held.text
+        second_reads.happened()
     values: Sequence[Any]
     state = _EMPTY
     if held.__class__ is bytes:
@@ -379,12 +431,28 @@ def materialize(model: Model) -> WireState:
         except DECODE_ERRORS:
             data = load_object(held)
             values, state = _convert(decoder, *decoder.take(data))
-            _readers[cls] = decoder.extended(data), stores
+            _readers[cls] = decoder.extended(data), stores, second_reads
     else:
         values, state = _convert(decoder, *decoder.take(held))
     any(map(_call, stores, repeat(model), values))  # a loop in C, a fifth faster: each call returns None
     set_state(model, state)
     return state
+
+
+def _read_one(model: Model, text: bytes, name: str) -> Any:
+    """Store one field of *model*, which holds *text* and no field yet, and return it; ``UNSET`` if `materialize` has to read it."""
+    cls = model.__class__
+    decoder, _, second_reads = _readers.get(cls) or _make_reader(cls)
+    decode = decoder.single(name)
+    if decode is None or second_reads.expected():
+        return UNSET
+    try:
+        (value,) = _values_of(decode(text))
+    except DECODE_ERRORS:
+        return UNSET
+    object.__setattr__(model, name, value)
+    set_state(model, OneFieldRead(text))
+    return value
 
 
 def _convert(
@@ -439,14 +507,16 @@ def many(cls: type[Model], items: list[Any]) -> list[Any]:
 
 
 _Store: TypeAlias = Callable[[Model, object], None]
-_readers: dict[type[Model], tuple[StructDecoder, tuple[_Store, ...]]] = {}
-"""By class: what decodes its text, and what stores each field in its slot, past the frozen ``__setattr__``."""
+_Reader: TypeAlias = tuple[StructDecoder, tuple[_Store, ...], SecondReads]
+_readers: dict[type[Model], _Reader] = {}
+"""By class: what decodes its text, what stores each field in its slot, past the frozen ``__setattr__``, and how programs read it."""
 _tables: dict[type[Model], FieldTable] = {}
 
 
-def _make_reader(cls: type[Model]) -> tuple[StructDecoder, tuple[_Store, ...]]:
+def _make_reader(cls: type[Model]) -> _Reader:
     table = table_of(cls)
-    reader = _readers[cls] = (StructDecoder(table), tuple(_store_of(cls, name) for name in table.fields))
+    stores = tuple(_store_of(cls, name) for name in table.fields)
+    reader = _readers[cls] = (StructDecoder(table), stores, SecondReads())
     return reader
 
 

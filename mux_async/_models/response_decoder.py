@@ -15,7 +15,7 @@ import msgspec
 import orjson
 
 from mux_async._models.fields import Nested, NestedList
-from mux_async._models.json_reader import DECODE_ERRORS, NotJsonError, loads
+from mux_async._models.json_reader import DECODE_ERRORS, NotJsonError, check_utf8, loads
 from mux_async._models.model import Model, lazy, many, materialize, set_state, table_of
 from mux_async._types import UNSET
 from mux_async.errors import InvalidRequestError
@@ -66,15 +66,16 @@ def _object_decoder(model: type[Model]) -> Callable[[bytes], object]:
     new = object.__new__
 
     def decode_data(content: bytes) -> object:
-        if content.isascii() or _is_utf8(content):
-            try:
-                text = bytes(_data_of(content).data)
-            except DECODE_ERRORS:
-                text = b""
-            if text[:1] == b"{":
-                found = new(model)  # as `lazy` does, without a call
-                set_state(found, text)
-                return found
+        try:
+            if not content.isascii():
+                check_utf8(content)
+            text = bytes(_data_of(content).data)
+        except DECODE_ERRORS:
+            text = b""
+        if text[:1] == b"{":
+            found = new(model)  # as `lazy` does, without a call
+            set_state(found, text)
+            return found
         data = decode_object(content).get("data", UNSET)
         if data.__class__ is not dict:
             _check(data, is_list=False)
@@ -85,11 +86,12 @@ def _object_decoder(model: type[Model]) -> Callable[[bytes], object]:
 
 def _list_decoder(model: type[Model]) -> Callable[[bytes], object]:
     def decode_list(content: bytes) -> object:
-        if content.isascii() or _is_utf8(content):
-            try:
-                return many(model, _list_of(content).data)
-            except DECODE_ERRORS:
-                pass
+        try:
+            if not content.isascii():
+                check_utf8(content)
+            return many(model, _list_of(content).data)
+        except DECODE_ERRORS:
+            pass
         data: Any = decode_object(content).get("data", UNSET)
         found = many(model, data) if data.__class__ is list else data
         _check(found, is_list=True)
@@ -182,7 +184,7 @@ _list_of = msgspec.json.Decoder(_List).decode
 
 def _is_utf8(content: bytes) -> bool:
     try:
-        content.decode()
+        check_utf8(content)
     except UnicodeDecodeError:
         return False
     return True

@@ -18,12 +18,15 @@ from typing import Any, Final, Literal, TypeAlias, cast, final
 import msgspec
 
 from mux_async._models.fields import Convert, Converted, FieldTable, Nested, NestedList, Overrides
+from mux_async._models.json_reader import check_utf8
 from mux_async._types import UNSET
 
 BRACE: Final = ord("{")
 
 Settled: TypeAlias = tuple[list[Any], Overrides, dict[str, object]]
 
+_LARGE: Final = 12
+"""Fields from which on reading one of them alone is worth it."""
 _MOST_REBUILDS: Final = 16
 _MOST_EXTRAS: Final = 64
 _IS_LIKELY_NAME: Final = re.compile(r"[\w .:-]{1,64}", re.ASCII).fullmatch
@@ -42,7 +45,7 @@ def object_text(text: bytes) -> bytes:
         UnicodeDecodeError: It is not UTF-8.
     """
     if not text.isascii():
-        text.decode()  # msgspec does not check text that it skips
+        check_utf8(text)
     return text_of(_raw_of(text))
 
 
@@ -110,8 +113,32 @@ class StructDecoder:
         self._extras = _extras
         """Names in JSON of the fields that the table does not have."""
         self._rebuilds = _rebuilds
+        self._singles: dict[str, Callable[[bytes], Any] | None] = {}
         self.decode = _struct_decoder(table, self._types, _watched, _extras)
         self.is_plain = not _watched and not _extras
+
+    def single(self, name: str) -> Callable[[bytes], Any] | None:
+        """Return what decodes one field into a struct that has no other; its value is then what reading all fields would store.
+
+        ``None`` where that is not so (a value that is converted, or whose absence has to be known), where it would save little, and for a
+        name that is not of a field.
+        """
+        try:
+            return self._singles[name]
+        except KeyError:
+            return self._make_single(name)
+
+    def _make_single(self, name: str) -> Callable[[bytes], Any] | None:
+        field = self.table.fields.get(name)
+        if field is None:
+            return None
+        is_plain = name not in self._watched and not isinstance(field.kind, Nested | NestedList | Converted)
+        self._singles[name] = (
+            _struct_decoder(self.table, {name: self._types[name]}, frozenset(), (), forbids_others=False)
+            if is_plain and self.finish is None and len(self._types) >= _LARGE
+            else None
+        )
+        return self._singles[name]
 
     def settle(self, decoded: Sequence[Any]) -> Settled:
         """Return the values of the fields, their overrides, and the unknown fields, from the values of the struct."""
@@ -171,9 +198,14 @@ class StructDecoder:
 
 
 def _struct_decoder(
-    table: FieldTable, types: Mapping[str, Any], watched: frozenset[str], extras: Iterable[str]
+    table: FieldTable,
+    types: Mapping[str, Any],
+    watched: frozenset[str],
+    extras: Iterable[str],
+    *,
+    forbids_others: bool = True,
 ) -> Callable[[bytes], Any]:
-    """Return what decodes a text into a struct of the fields, in their order, and the *extras* after them."""
+    """Return what decodes a text into a struct of the fields of *types*, in their order, and the *extras* after them."""
     members: list[tuple[str, Any] | tuple[str, Any, Any]] = []
     for name, type_ in types.items():
         decoded: Any = Literal[type_] if type_.__class__ is tuple else type_
@@ -182,11 +214,13 @@ def _struct_decoder(
             members.append((name, decoded | None if is_optional else decoded, msgspec.UNSET))
         else:
             members.append((name, decoded, None) if is_optional else (name, decoded))
-    wires = {name: field.wire for name, field in table.fields.items() if field.wire != name}
+    wires = {name: table.fields[name].wire for name in types if table.fields[name].wire != name}
     for number, wire in enumerate(extras):
         members.append((f"extra_{number}", Any, msgspec.UNSET))
         wires[f"extra_{number}"] = wire
-    struct: Any = msgspec.defstruct("Fields", members, rename=wires or None, kw_only=True, forbid_unknown_fields=True, gc=False)
+    struct: Any = msgspec.defstruct(
+        "Fields", members, rename=wires or None, kw_only=True, forbid_unknown_fields=forbids_others, gc=False
+    )
     return msgspec.json.Decoder(struct).decode
 
 

@@ -19,7 +19,7 @@ import msgspec
 
 from mux_async._models.deferred_attrs import deferred_attrs
 from mux_async._models.fields import FieldTable, Nested, NestedList, Overrides, optional
-from mux_async._models.json_reader import DECODE_ERRORS, load_object
+from mux_async._models.json_reader import DECODE_ERRORS, check_utf8, load_object
 from mux_async._models.model import ABSENT, Model, Wire, lazy
 from mux_async._models.struct_decoder import object_text, text_of
 from mux_async._models.times import ISO
@@ -124,7 +124,7 @@ def read_text(text: bytes, family: Callable[[object], type[E]]) -> E:
         if text[:1] != b"{":
             data = object_text(text)
         elif not text.isascii():
-            text.decode()  # as `object_text` does
+            check_utf8(text)  # as `object_text` does
         head = _head_of(data)
         return family(head.type)._received(data, head.id, head.type)  # pyright: ignore[reportPrivateUsage] - of this module
     except DECODE_ERRORS:

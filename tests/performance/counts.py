@@ -25,8 +25,9 @@ from typing import Any
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from benchmarks._answers import CREATED, HUNDRED, ONE
-from mux_async import BucketSettings, LimitSettings, Mux
+from mux_async import BucketSettings, LimitSettings, Mux, Page
 from mux_async._models import model
+from mux_async.models import Asset
 from mux_async.transport import HttpRequest, HttpResponse, Transport
 
 FIGURES = Path(__file__).parent / "figures.json"
@@ -144,18 +145,22 @@ async def measure() -> dict[str, int]:
         assets = mux.video.assets
         patient = mux.with_options(deadline=60.0).video.assets
 
-        async def get_page() -> object:
+        async def get_page() -> Page[Asset]:
             return await assets.list(limit=100)
 
-        async def get_and_look() -> object:
+        async def get_and_read() -> object:
             asset = await assets.retrieve("x" * 40)
-            return asset.status
+            return asset.tracks
+
+        async def get_ids() -> object:
+            return [asset.id for asset in (await get_page()).data]
 
         inputs: list[Any] = [{"url": "https://example.com/film.mp4"}]
         figures["instructions of a GET"] = await instructions(lambda: assets.retrieve("x" * 40))
         figures["instructions of a GET with a deadline"] = await instructions(lambda: patient.retrieve("x" * 40))
-        figures["instructions of a GET and of reading its asset"] = await instructions(get_and_look)
+        figures["instructions of a GET and of reading its asset"] = await instructions(get_and_read)
         figures["instructions of a list of 100 assets"] = await instructions(get_page)
+        figures["instructions of a list of 100 assets and of reading their ids"] = await instructions(get_ids)
         figures["instructions of a POST"] = await instructions(
             lambda: assets.create(inputs=inputs, playback_policies=["public"])
         )
