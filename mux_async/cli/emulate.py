@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack, ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import IO, Annotated, Literal, TypeAlias
+from urllib.parse import urlsplit
 
 import anyio
 import attrs
@@ -36,6 +37,7 @@ from mux_async.emulator import (
     ALL_PERMISSIONS,
     DEFAULT_TOKEN,
     Arrival,
+    DataSource,
     Delivery,
     Emulator,
     EmulatorSettings,
@@ -148,6 +150,12 @@ def emulate(
     tls_port: TlsPortOption = DEFAULT_TLS_PORT,
     domain: DomainOption = None,
     ca_folder: CaFolderOption = None,
+    data: Annotated[
+        DataSource,
+        typer.Option(
+            help="Which views the Data API has: those generated from the seed, those that Mux's players report as they play, or both."
+        ),
+    ] = "both",
     stub: Annotated[bool, typer.Option("--stub", help="Keep no state: answer whatever Mux describes, for any id.")] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Do not print a line for every request and every webhook.")
@@ -179,6 +187,7 @@ def emulate(
         webhooks=_webhooks(webhook_url or (), webhook_secret),
         allowed_hosts=tuple(allow_host or ()),
         domains=_domains(domain or ()),
+        data=data,
     )
     secure = Secure(authority_folder(ca_folder), tls_port) if tls else None
     wants_media = media == "auto" and not stub and has_media()
@@ -346,6 +355,9 @@ def banner(settings: EmulatorSettings, origin: str, more: Sequence[str] = ()) ->
         f"  export MUX_TOKEN_ID={first.id}",
         f"  export MUX_TOKEN_SECRET={first.secret.reveal()}",
     ]
+    if settings.data != "generated" and not settings.stub:
+        port = urlsplit(origin).port or 80
+        lines.append(f'  players report views with beacon-collection-domain="localhost:{port}" env-key="{first.environment}"')
     lines += [f"  webhooks to {webhook.url}" for webhook in settings.webhooks]
     if settings.webhooks:
         lines.append(f"  export MUX_WEBHOOK_SECRET={settings.webhooks[0].secret.reveal()}")

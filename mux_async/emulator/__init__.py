@@ -14,6 +14,7 @@ from mux_async.emulator._emulator import Emulator, StoredUpload
 from mux_async.emulator._settings import (
     ALL_PERMISSIONS,
     DEFAULT_TOKEN,
+    DataSource,
     EmulatorSettings,
     LimitModel,
     RateRules,
@@ -40,6 +41,7 @@ __all__ = [
     "Arrival",
     "Carrier",
     "ConnectionCutError",
+    "DataSource",
     "Delivery",
     "DeliveryAttempt",
     "Emulator",

@@ -35,6 +35,7 @@ from mux_async.emulator.control._handles import (
 )
 from mux_async.emulator.control._page_data import answer as overview
 from mux_async.emulator.control._page_data import asks_for_overview, is_from_page
+from mux_async.emulator.data import _beacons
 from mux_async.emulator.data._exports import PREFIX as EXPORTS_PREFIX
 from mux_async.emulator.data._exports import download
 from mux_async.emulator.data._requests import DatasetCache
@@ -306,7 +307,8 @@ class Emulator:
         """Begin a request: it is counted, logged and routed now; its response follows when the body has ended."""
         self.advance()
         family = request.segments[0]
-        fault = None if family in {CONTROL_PREFIX, ""} else self.faults.pick(request)
+        is_beacon = _beacons.is_beacon(request)
+        fault = None if family in {CONTROL_PREFIX, ""} and not is_beacon else self.faults.pick(request)
         arrival = Arrival(self._state.now, request.method, request.raw_path, None, None, None)
         headers: dict[str, str] = {}
         sink: Sink
@@ -314,6 +316,9 @@ class Emulator:
             sink = BodyDiscarder(Response(503))
         elif (misdirected := self._sites.refusal(request)) is not None:
             sink = BodyDiscarder(misdirected)
+        elif is_beacon:
+            headers.update(_beacons.HEADERS)
+            sink = BodyCollector(self.settings.max_body, partial(_beacons.collect, request, self._state))
         elif family in API_FAMILIES:
             # From the emulator's own clock, because clients compare its times with it.
             date = formatdate(self._state.now, usegmt=True)
@@ -410,7 +415,7 @@ class Emulator:
         """Return the response of *sink*. For `Exchange`."""
         family = request.segments[0]
         self.advance()
-        if self._sites.is_for_programs(request):
+        if self._sites.is_for_programs(request) and not _beacons.is_beacon(request):
             self._state.origin = origin_of(request, self._state)
         try:
             response = sink.finish()
@@ -436,7 +441,8 @@ class Emulator:
 
     def record(self, request: Request, arrival: Arrival) -> None:
         """Log a request that ended, unless it is the page's own. For `Exchange`."""
-        if request.segments[0] in {"", CONTROL_PREFIX} or is_from_page(request):
+        is_own = request.segments[0] in {"", CONTROL_PREFIX} or is_from_page(request)
+        if is_own and not _beacons.is_beacon(request):
             return
         log.debug("%s %s: %s", arrival.method, arrival.path, arrival.status)
         self._arrivals.append(arrival)

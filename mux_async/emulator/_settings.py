@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import attrs
 
@@ -15,6 +15,8 @@ from mux_async.emulator.media._probe import Probe, synthetic_probe
 from mux_async.limits import Bucket, LimitScope
 from mux_async.models.shared_robots import ROBOTS_V1_WORKFLOW_VALUES, ROBOTS_WORKFLOW_VALUES
 
+DataSource: TypeAlias = Literal["generated", "watched", "both"]
+"""Where the views of the Data API come from; see `EmulatorSettings`."""
 LimitModel: TypeAlias = Literal["token-bucket", "fixed-window", "sliding-window"]
 """How a rate limit counts; see `RateRules`."""
 
@@ -191,6 +193,9 @@ class EmulatorSettings:
         webhook_retries: When deliveries are retried.
         max_events: Maximum number of events, and of ended deliveries, that are kept.
         drm_configurations: Number of DRM configurations of each environment.
+        data: Which views the Data API has: those ``generated`` from the seed, those that players report with beacons (``watched``), or
+            ``both``.
+        max_views: Maximum number of watched views that are kept of each environment.
     """
 
     tokens: tuple[Token, ...] = attrs.field(default=(DEFAULT_TOKEN,), validator=attrs.validators.min_len(1))
@@ -217,6 +222,8 @@ class EmulatorSettings:
     webhook_retries: WebhookRetries = WebhookRetries()
     max_events: int = attrs.field(default=10_000, validator=attrs.validators.ge(1))
     drm_configurations: int = attrs.field(default=1, validator=attrs.validators.ge(0))
+    data: DataSource = attrs.field(default="both", validator=attrs.validators.in_(get_args(DataSource)))
+    max_views: int = attrs.field(default=1000, validator=attrs.validators.ge(1))
 
     @property
     def upload_folder(self) -> Path | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
+from mux_async.emulator.data._beacons import run_view_step
 from mux_async.emulator.live._encoders import run_live_step
 from mux_async.emulator.live._web_inputs import run_web_input_step
 from mux_async.emulator.resources import _uploads
@@ -26,6 +27,7 @@ _RUNNERS: Mapping[str, Runner] = {
     "live": run_live_step,
     "run": run_directive_step,
     "upload": _uploads.run_upload_step,
+    "view": run_view_step,
     "web_input": run_web_input_step,
     "webhook": run_delivery_step,
 }

@@ -483,7 +483,7 @@ async def drive_emulator_command(_: Path, __: pytest.MonkeyPatch) -> None:
         process.terminate()
         await process.aclose()
 
-    assert [re.sub(r":\d+$", ":8787", line) for line in text.decode().splitlines()] == printed
+    assert [re.sub(r':\d+(?=$|")', ":8787", line) for line in text.decode().splitlines()] == printed
 
 
 async def drive_emulator_stream(_: Path, __: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 import pytest
 
 ROOT = Path(__file__).parents[2]
-NODE_PACKAGES = ("@mux/mux-node@15.3.0", "@mux/upchunk@3.5.0")
+NODE_PACKAGES = ("@mux/mux-node@15.3.0", "@mux/upchunk@3.5.0", "@mux/mux-player@3.14.0")
 """Packages from npm, in the versions that the facts were read from. They are installed together, because npm removes all others."""
 MUX_CLI = "@mux/cli-linux-x64@2.1.0"
 """Mux's command line: one program, without Node.js in it. Installed in a folder of its own, because it is large and rarely needed."""

@@ -1,4 +1,4 @@
-"""The views of an environment, generated hour by hour on first use and then cached.
+"""The views of an environment: those that were watched, and those generated hour by hour on first use and then cached.
 
 An hour has the views that end in it, because the API selects views by their end (facts/BEHAVIOUR.md, section 10). Views depend on the
 seed, the environment, the hour and the videos, and not on the time of the request, so that a view does not change while the clock moves
@@ -8,6 +8,7 @@ on; views that have not ended yet are hidden. Only the last `RETENTION` seconds 
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from random import Random
 
 import attrs
@@ -55,21 +56,35 @@ class _Hour:
         self.by_id = {view.id: view for view in self.views}
 
 
+def _end(view: View) -> int:
+    return view.view_end
+
+
+def _merged(generated: list[View], watched: list[View]) -> list[View]:
+    """Return all views, oldest end first."""
+    return sorted(generated + watched, key=_end) if watched else generated
+
+
 class Dataset:
     """Views of one environment.
 
     Args:
-        seed: Makes everything; any text.
+        seed: Makes all generated views; any text.
+        is_generated: Whether there are generated views.
     """
 
-    def __init__(self, seed: str) -> None:
+    def __init__(self, seed: str, *, is_generated: bool = True) -> None:
         self._seed = seed
+        self._is_generated = is_generated
+        self._watched: Sequence[View] = ()
+        self._open: Sequence[View] = ()
         self._library = Library()
         self._hours: dict[int, _Hour] = {}
         self._now = 0
 
-    def update(self, library: Library, now: float) -> None:
-        """Set the videos and the time (epoch seconds), before anything else is called."""
+    def update(self, library: Library, now: float, watched: Sequence[View] = (), going: Sequence[View] = ()) -> None:
+        """Set the videos, the time (epoch seconds), and the views that were watched and are *going* on, before anything else is called."""
+        self._watched, self._open = sorted(watched, key=_end), going
         if library != self._library:
             self._library = library
         self._now = int(now * 1000)
@@ -85,7 +100,8 @@ class Dataset:
     @property
     def videos(self) -> tuple[Video, ...]:
         """The videos that views may be of."""
-        return (*self._library.own, *CATALOGUE)
+        generated = (*self._library.own, *CATALOGUE) if self._is_generated else ()
+        return (*generated, *(view.video for view in self._watched))
 
     @property
     def _oldest(self) -> int:
@@ -93,15 +109,21 @@ class Dataset:
 
     def ended(self, start: int, end: int) -> list[View]:
         """Return the views that ended between *start* and *end* (epoch milliseconds, the latter excluded), oldest first."""
-        return self._between(max(start, self._oldest), min(end, self._now + 1))
+        start, end = max(start, self._oldest), min(end, self._now + 1)
+        watched = [view for view in self._watched if start <= view.view_end < end]
+        return _merged(self._between(start, end), watched)
 
     def under_way(self, start: int, end: int) -> list[View]:
         """Return the views in progress at any time from *start* to *end* (both included), by their ends, even if they have not ended."""
         start, end = max(start, self._oldest), min(end, self._now)
-        return [view for view in self._between(start, end + MAX_SPAN) if view.view_start <= end]
+        watched = [view for view in (*self._watched, *self._open) if view.view_end >= start]
+        return [view for view in _merged(self._between(start, end + MAX_SPAN), watched) if view.view_start <= end]
 
     def find(self, id: str) -> View | None:
         """Return the view of this id, if it has ended; ``None`` if there is no such view."""
+        watched = next((view for view in self._watched if view.id == id and view.view_end >= self._oldest), None)
+        if watched is not None or not self._is_generated:
+            return watched
         for number in range(self._now // _HOUR, self._oldest // _HOUR - 1, -1):
             view = self._hour(number).by_id.get(id)
             if view is not None:
@@ -110,7 +132,7 @@ class Dataset:
 
     def _between(self, start: int, end: int) -> list[View]:
         found: list[View] = []
-        if end <= start:
+        if end <= start or not self._is_generated:
             return found
         for number in range(start // _HOUR, (end - 1) // _HOUR + 1):
             hour = self._hour(number)

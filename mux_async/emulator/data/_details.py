@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, cast
 
+import attrs
+
 from mux_async.emulator.data._fields import Getter, field, iso
 from mux_async.emulator.data._views import View
-from mux_async.emulator.data._vocabulary import RENDITIONS
 from mux_async.emulator.state._state import Json
 from mux_async.emulator.validation._spec import JsonSchema, load
 
@@ -73,7 +74,9 @@ def abridged(view: View, total: int) -> Json:
 
 
 def events(view: View) -> list[Json]:
-    """Return the events of a view, in order: they follow from its numbers."""
+    """Return the events of a view, in order: those that its player sent, or those that follow from its numbers."""
+    if view.events is not None:
+        return [attrs.asdict(event) for event in view.events]
     begin = view.view_start + view.startup.waited
     found_events: list[tuple[int, str, Json]] = [(view.view_start, "viewinit", {}), (view.view_start, "playerready", {})]
     found_events.append((view.view_start, "play", {}))
@@ -111,9 +114,11 @@ def _changes(view: View, begin: int) -> list[tuple[int, Json]]:
     played, before = 0, None
     for stretch in view.playback.stretches:
         if stretch.rendition != before:
-            height, width, bitrate, name = RENDITIONS[stretch.rendition]
-            details = {"video_source_height": height, "video_source_width": width}
-            found.append((begin + played, {**details, "video_source_bitrate": bitrate, "video_source_name": name}))
+            rendition = stretch.rendition
+            details = {"video_source_height": rendition.height, "video_source_width": rendition.width}
+            found.append(
+                (begin + played, {**details, "video_source_bitrate": rendition.bitrate, "video_source_name": rendition.name})
+            )
         before = stretch.rendition
         played += stretch.playing_time
     return found

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mux_async.emulator.data._views import View, stored
-from mux_async.emulator.data._vocabulary import RENDITIONS
 
 Getter = Callable[[View], Any]
 
@@ -31,14 +30,9 @@ def _share(part: str, whole: str) -> Getter:
     return read
 
 
-def _rendition(which: str, column: int) -> Getter:
-    number = stored(which)
-
-    def read(view: View) -> Any:
-        index: int | None = number(view)
-        return None if index is None else RENDITIONS[index][column]
-
-    return read
+def _rendition(which: str, attribute: str) -> Getter:
+    found = stored(which)
+    return lambda view: getattr(found(view), attribute, None)
 
 
 def _when_watched(value: object) -> Getter:
@@ -98,10 +92,10 @@ _DERIVED: Mapping[str, Getter] = {
     "playback_failure_error_type_id": _only_if("playback_failure"),
     "video_startup_business_exception_error_type_id": _only_if("video_startup_business_exception"),
     "player_load_time": stored("player_startup_time"),
-    "player_source_domain": lambda view: view.video.player_source_host_name.partition(".")[2],
+    "player_source_domain": lambda view: (view.video.player_source_host_name or "").partition(".")[2],
     "player_source_duration": stored("video_duration"),
-    "player_source_height": _rendition("last_rendition", 0),
-    "player_source_width": _rendition("last_rendition", 1),
+    "player_source_height": _rendition("last_rendition", "height"),
+    "player_source_width": _rendition("last_rendition", "width"),
     "player_source_stream_type": stored("video_stream_type"),
     "player_source_type": _constant("application/x-mpegurl"),
     "player_source_url": lambda view: (
@@ -110,18 +104,18 @@ _DERIVED: Mapping[str, Getter] = {
     "property_id": _constant(_PROPERTY),
     "short_time": _short_time,
     "time_shift_enabled": _constant(value=False),
-    "video_codec": _when_watched("avc"),
-    "video_codec_initial": _when_watched("avc"),
+    "video_codec": _rendition("last_rendition", "codec"),
+    "video_codec_initial": _rendition("first_rendition", "codec"),
     "video_dynamic_range_type": _when_watched("sdr"),
     "video_dynamic_range_type_initial": _when_watched("sdr"),
-    "video_source_fps": _when_watched(30.0),
-    "video_source_fps_initial": _when_watched(30.0),
-    "video_source_height": _rendition("last_rendition", 0),
-    "video_source_width": _rendition("last_rendition", 1),
-    "video_source_bitrate": _rendition("last_rendition", 2),
-    "video_source_height_initial": _rendition("first_rendition", 0),
-    "video_source_width_initial": _rendition("first_rendition", 1),
-    "video_source_bitrate_initial": _rendition("first_rendition", 2),
+    "video_source_fps": _rendition("last_rendition", "fps"),
+    "video_source_fps_initial": _rendition("first_rendition", "fps"),
+    "video_source_height": _rendition("last_rendition", "height"),
+    "video_source_width": _rendition("last_rendition", "width"),
+    "video_source_bitrate": _rendition("last_rendition", "bitrate"),
+    "video_source_height_initial": _rendition("first_rendition", "height"),
+    "video_source_width_initial": _rendition("first_rendition", "width"),
+    "video_source_bitrate_initial": _rendition("first_rendition", "bitrate"),
     "video_variant_name": lambda view: None if view.video.view_drm_type is None else "protected",
     "view_drm_level": lambda view: None if view.video.view_drm_type is None else "L3",
     "view_error_id": stored("error_type_id"),
@@ -147,6 +141,7 @@ ALWAYS_NULL = frozenset(
 
 def field(name: str) -> Getter:
     """Return what reads a field of a view, or raise `KeyError`. Times are epoch milliseconds, shares and scores numbers."""
-    if name in ALWAYS_NULL:
-        return _constant(None)
-    return _DERIVED[name] if name in _DERIVED else stored(name)
+    if name not in ALWAYS_NULL and name not in _DERIVED:
+        return stored(name)
+    generated = _DERIVED.get(name, _constant(None))
+    return lambda view: view.recorded[name] if name in view.recorded else generated(view)

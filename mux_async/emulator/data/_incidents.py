@@ -16,7 +16,6 @@ from mux_async.emulator.data._fields import iso
 from mux_async.emulator.data._groups import grouped, ordered
 from mux_async.emulator.data._requests import ORDERS, DataRequest, Operation, envelope
 from mux_async.emulator.data._views import View
-from mux_async.emulator.data._vocabulary import ERRORS
 from mux_async.emulator.http._messages import Response, invalid, not_found
 from mux_async.emulator.state._state import Json
 
@@ -30,7 +29,6 @@ _WARNING, _ALERT = 15.0, 25.0
 """Percent of views that failed."""
 _EXPIRY = 6
 """Hours without a judgement after which an incident expires."""
-_MESSAGES = {error.id: error.message for error in ERRORS}
 
 
 @attrs.frozen
@@ -92,8 +90,10 @@ class _Incident:
     def written(self) -> Json:
         """The incident as the API shows it."""
         per_hour = round(self.failed / len(self.hours))
-        ids = [view.outcome.error_type_id for hour in self.hours for view in hour.failed]
+        failed = [view.outcome for hour in self.hours for view in hour.failed]
+        ids = [outcome.error_type_id for outcome in failed]
         error = max(sorted({found for found in ids if found is not None}), key=ids.count)
+        message = next(outcome.player_error_message for outcome in failed if outcome.error_type_id == error)
         threshold = _ALERT if self.severity == "alert" else _WARNING
         return {
             "id": self.id,
@@ -110,8 +110,8 @@ class _Incident:
             "affected_views_per_hour": per_hour,
             "affected_views_per_hour_on_open": len(self.hours[0].failed),
             "impact": f"*{self.failed} views* have been affected at a rate of *{per_hour} per hour*",
-            "description": f"The error rate of {self.key} is {self.rate:.1f}%, mostly due to *{_MESSAGES[error]}*",
-            "error_description": _MESSAGES[error],
+            "description": f"The error rate of {self.key} is {self.rate:.1f}%, mostly due to *{message}*",
+            "error_description": message,
             "breakdowns": [
                 {"id": f"{self.id}-{self.dimension}", "name": self.dimension, "value": self.value},
                 {"id": f"{self.id}-error", "name": "error_type_id", "value": str(error)},

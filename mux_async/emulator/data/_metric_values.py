@@ -120,6 +120,7 @@ def _timeseries(request: DataRequest) -> Response:
     if last - first >= MAX_POINTS:
         raise invalid(f"timeframe[] is too long for points of a {granularity}: at most {MAX_POINTS} points")
     points = grouped(views, lambda view: view.view_end // (step * 1000))
+    last = max(last, *points) if points else last  # a view may have ended in the second in which the period ends
     rows: list[list[object]] = []
     for number in range(first, last + 1):
         found = measure(metric, points.get(number, ()), measurement)
@@ -151,7 +152,7 @@ def _comparison(request: DataRequest) -> Response:
     elif value is not None:
         raise invalid("dimension is required with value")
     views = request.views(timeframe, tests)
-    begin, end = timeframe.milliseconds
+    begin, end = request.bounds(timeframe)
     going = request.dataset.under_way(begin, end - 1) if end > begin else []
     started = [view for view in going if begin <= view.view_start < end and all(test(view) for test in tests)]
     totals: Json = {

@@ -42,7 +42,7 @@ class _Moment:
 
 def _moment(views: Sequence[View], at: int) -> _Moment:
     """Return the state of *views* at a time (epoch milliseconds)."""
-    going = [view for view in views if view.view_start <= at < view.view_end]
+    going = [view for view in views if view.is_going(at)]
     starting = [view for view in going if at < view.view_start + view.startup.waited]
     watching = [view for view in going if at >= view.view_start + view.startup.waited]
     recent = [view for view in views if at - _WINDOW < view.view_start <= at or at - _WINDOW < view.view_end <= at]

@@ -18,6 +18,7 @@ from mux_async.emulator.data._filters import Test, compiled, parse_filter, parse
 from mux_async.emulator.data._library import library_of
 from mux_async.emulator.data._metrics import Measurement
 from mux_async.emulator.data._views import View
+from mux_async.emulator.data._watched_views import WatchedViewCache
 from mux_async.emulator.http._messages import Request, Response, invalid, json_response
 from mux_async.emulator.routing._router import ApiCall, Handler, Route
 from mux_async.emulator.state._state import Environment, State
@@ -157,9 +158,14 @@ class DataRequest:
         """The requested timeframe, by default the last 24 hours. Raises `ApiError` (400)."""
         return self.query.timeframe(self.now)
 
+    def bounds(self, timeframe: Timeframe) -> tuple[int, int]:
+        """Return start and end in epoch milliseconds. A period that ends now has what has ended so far in the current second."""
+        start, end = timeframe.milliseconds
+        return start, self.dataset.now + 1 if timeframe.end == self.now else end
+
     def views(self, timeframe: Timeframe, tests: Sequence[Test]) -> list[View]:
         """Return the views that ended in the period and pass the tests, oldest first."""
-        return select(self.dataset.ended(*timeframe.milliseconds), tests)
+        return select(self.dataset.ended(*self.bounds(timeframe)), tests)
 
     def path_choice(self, name: str, allowed: Sequence[str], what: str) -> str:
         """Return a parameter of the path that must be one of *allowed*; *what* describes it in the message. Raises `ApiError` (400)."""
@@ -184,14 +190,16 @@ class DatasetCache:
 
     def __init__(self) -> None:
         self._datasets: dict[str, Dataset] = {}
+        self._watched = WatchedViewCache()
 
     def dataset(self, state: State, environment: Environment) -> Dataset:
         """Return the views of an environment as they are now."""
         name = f"{state.settings.seed}/{environment.id}"
         dataset = self._datasets.get(name)
         if dataset is None:
-            dataset = self._datasets[name] = Dataset(name)
-        dataset.update(library_of(environment), state.now)
+            dataset = self._datasets[name] = Dataset(name, is_generated=state.settings.data != "watched")
+        ended, going = ([], []) if state.settings.data == "generated" else self._watched.views(environment)
+        dataset.update(library_of(environment), state.now, ended, going)
         return dataset
 
     def routes(self, operations: Iterable[Operation]) -> tuple[Route, ...]:

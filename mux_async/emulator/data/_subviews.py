@@ -13,14 +13,13 @@ from typing import TypeAlias
 
 import attrs
 
-from mux_async.emulator.data._dimensions import DIMENSIONS, TRACES, value_of
+from mux_async.emulator.data._dimensions import DIMENSIONS, TRACES, as_text, value_of
 from mux_async.emulator.data._fields import iso
 from mux_async.emulator.data._filters import EMPTY, compiled, parse_filter, select
 from mux_async.emulator.data._groups import ordered
 from mux_async.emulator.data._metric_values import MAX_POINTS
 from mux_async.emulator.data._requests import MAX_LIMIT, DataRequest, Operation, Timeframe, envelope
 from mux_async.emulator.data._views import PlayingInterval, View
-from mux_async.emulator.data._vocabulary import RENDITIONS
 from mux_async.emulator.http._messages import Response, invalid, json_response
 from mux_async.emulator.state._state import Json
 
@@ -42,25 +41,17 @@ class Piece:
 Reader: TypeAlias = Callable[[Piece], "str | None"]
 
 
-def _same(value: str) -> Reader:
-    def read(piece: Piece) -> str:
-        del piece
-        return value
-
-    return read
-
-
-def _rendition(column: int) -> Reader:
-    return lambda piece: str(RENDITIONS[piece.stretch.rendition][column])
+def _rendition(attribute: str) -> Reader:
+    return lambda piece: as_text(getattr(piece.stretch.rendition, attribute))
 
 
 _RENDITION: Mapping[str, Reader] = {
-    "video_source_bitrate": _rendition(2),
-    "video_source_width": _rendition(1),
-    "video_source_height": _rendition(0),
-    "video_source_fps": _same("30"),
-    "video_source_codec": _same("avc"),
-    "video_source_rendition_name": _rendition(3),
+    "video_source_bitrate": _rendition("bitrate"),
+    "video_source_width": _rendition("width"),
+    "video_source_height": _rendition("height"),
+    "video_source_fps": _rendition("fps"),
+    "video_source_codec": _rendition("codec"),
+    "video_source_rendition_name": _rendition("name"),
 }
 _TYPES: Mapping[str, Mapping[str, Reader]] = {
     "rendition": _RENDITION,

@@ -13,6 +13,7 @@ from mux_async.emulator.data._vocabulary import ERRORS
 from mux_async.emulator.http._messages import Response, invalid, not_found
 from mux_async.emulator.state._state import Json
 
+_CODE = re.compile(r"-?\d{1,9}", re.ASCII)
 _ERROR_ID = re.compile(r"\d{1,9}", re.ASCII)
 _ERRORS = {error.id: error for error in ERRORS}
 _VIEW_ID = re.compile(r"[0-9A-Za-z]{35,36}", re.ASCII)
@@ -64,15 +65,15 @@ def _list_errors(request: DataRequest) -> Response:
     total = sum(map(len, groups.values()))
     rows: list[Json] = []
     for error_id, found in groups.items():
-        error = _ERRORS[error_id or 0]
+        error, outcome = _ERRORS.get(error_id or 0), found[-1].outcome
         rows.append(
             {
-                "id": error.id,
-                "code": int(error.player_code) if error.player_code.lstrip("-").isdigit() else None,
-                "player_error_code": error.player_code,
-                "message": error.message,
-                "description": error.description,
-                "notes": error.notes,
+                "id": error_id,
+                "code": _number(outcome.player_error_code),
+                "player_error_code": outcome.player_error_code,
+                "message": outcome.player_error_message,
+                "description": None if error is None else error.description,
+                "notes": None if error is None else error.notes,
                 "count": len(found),
                 "percentage": len(found) / total,  # of the errors, as recorded; not of the views
                 "last_seen": iso(max(view.view_end for view in found)),
@@ -80,6 +81,11 @@ def _list_errors(request: DataRequest) -> Response:
         )
     rows.sort(key=lambda row: (-row["count"], row["id"]))
     return envelope(rows, timeframe)
+
+
+def _number(code: str | None) -> int | None:
+    """Return an error code that is a number of at most nine digits."""
+    return int(code) if code is not None and _CODE.fullmatch(code) else None
 
 
 OPERATIONS: tuple[Operation, ...] = (

@@ -15,7 +15,7 @@ from random import Random
 
 import attrs
 
-from mux_async.emulator.data import _vocabulary
+from mux_async.emulator.data import _scores, _vocabulary
 from mux_async.emulator.data._views import (
     Ads,
     Delivery,
@@ -128,11 +128,6 @@ def _uuid(random: Random) -> str:
     return str(uuid.UUID(int=random.getrandbits(128), version=4))
 
 
-def _falling(value: float, best: float, worst: float) -> float:
-    """1 at *best* or better, 0 at *worst* or worse, a straight line between."""
-    return round(min(1.0, max(0.0, (worst - value) / (worst - best))), 6)
-
-
 def _error(random: Random, in_outage: bool) -> _vocabulary.ErrorType | None:
     if random.random() >= (0.35 if in_outage else 0.03):
         return None
@@ -176,7 +171,7 @@ def _startup(random: Random, viewer: Viewer, ads: Ads, *, plays: bool) -> Startu
         time_to_first_frame=first_frame,
         view_content_startup_time=content if plays else None,
         aggregate_startup_time=None if first_frame is None else first_frame + player + (page_load or 0),
-        startup_score=None if first_frame is None else _falling(first_frame, 400, 8000),
+        startup_score=None if first_frame is None else _scores.startup(first_frame),
         waited=content * 3 if first_frame is None else first_frame,
     )
 
@@ -185,13 +180,14 @@ def _playback(random: Random, viewer: Viewer, video: Video, *, is_cut: bool) -> 
     playing = _playing_time(random, video, is_cut=is_cut)
     seeks = 0 if playing < 20_000 or random.random() < 0.7 else random.randrange(1, 5)
     sought = sum(int(random.lognormvariate(5.5, 0.5)) for _ in range(seeks))
-    stretches = _stretches(random, playing, viewer, video)
+    parts = _stretches(random, playing, viewer, video)
+    stretches = tuple(PlayingInterval(_vocabulary.RENDITIONS[index], mode, length) for index, mode, length in parts)
     ranges = _ranges(random, playing, seeks, video)
-    shown = [(stretch.playing_time / playing, _vocabulary.RENDITIONS[stretch.rendition]) for stretch in stretches]
-    scales = [(share, viewer.device.player_height / rendition[0]) for share, rendition in shown]
+    shown = [(length / playing, _vocabulary.RENDITIONS[index]) for index, _, length in parts]
+    scales = [(share, (viewer.device.player_height or 0) / (rendition.height or 1)) for share, rendition in shown]
     ups = [(share, max(0.0, scale - 1)) for share, scale in scales]
     downs = [(share, max(0.0, 1 - scale)) for share, scale in scales]
-    changes = [after.rendition - before.rendition for before, after in pairwise(stretches)]
+    changes = [after - before for (before, _, _), (after, _, _) in pairwise(parts)]
     modes = {stretch.mode for stretch in stretches}
     return Playback(
         view_playing_time=playing,
@@ -212,11 +208,11 @@ def _playback(random: Random, viewer: Viewer, video: Video, *, is_cut: bool) -> 
         upscale_percentage=_weighted(ups),
         downscale_percentage=_weighted(downs),
         live_stream_latency=max(3000, int(random.gauss(14_000, 3000))) if video.video_stream_type == "live" else None,
-        weighted_average_bitrate=_weighted([(share, rendition[2]) for share, rendition in shown]),
+        weighted_average_bitrate=_weighted([(share, rendition.bitrate or 0) for share, rendition in shown]),
         rendition_change_count=sum(change != 0 for change in changes),
         rendition_upshift_count=sum(change > 0 for change in changes),
         rendition_downshift_count=sum(change < 0 for change in changes),
-        quality_score=_falling(_weighted(scales), 1.0, 4.0),
+        quality_score=_scores.quality(_weighted(scales)),
         used_fullscreen="fullscreen" in modes,
         used_pip="pip" in modes,
     )
@@ -239,21 +235,24 @@ def _playing_time(random: Random, video: Video, *, is_cut: bool) -> int:
     return min(max(int(whole), 500), MAX_SPAN - 600_000)
 
 
-def _stretches(random: Random, playing: int, viewer: Viewer, video: Video) -> tuple[PlayingInterval, ...]:
+def _stretches(random: Random, playing: int, viewer: Viewer, video: Video) -> list[tuple[int, str, int]]:
+    """Divide the playing time: index of the rendition, mode of the player, milliseconds."""
     best = max(
-        index for index, rendition in enumerate(_vocabulary.RENDITIONS) if index == 0 or rendition[0] <= video.max_height
+        index
+        for index, rendition in enumerate(_vocabulary.RENDITIONS)
+        if index == 0 or (rendition.height or 0) <= video.max_height
     )
-    fits = sum(rendition[2] < viewer.throughput * 0.7 for rendition in _vocabulary.RENDITIONS) - 1
+    fits = sum((rendition.bitrate or 0) < viewer.throughput * 0.7 for rendition in _vocabulary.RENDITIONS) - 1
     aim = max(0, min(best, fits))
     count = min(random.choice((1, 2, 2, 3, 4)), max(1, playing // 4000))
     cuts = sorted(random.sample(range(1, playing), count - 1))
     (mode,) = random.choices(_vocabulary.PLAYBACK_MODES, (60, 30, 6, 4))
-    made: list[PlayingInterval] = []
+    made: list[tuple[int, str, int]] = []
     for number, (start, stop) in enumerate(zip([0, *cuts], [*cuts, playing], strict=True)):
         is_first = number == 0 and count > 1  # playback starts low and climbs
         rendition = max(0, aim - 2) if is_first else max(0, aim - random.choice((0, 0, 0, 1)))
-        made.append(PlayingInterval(rendition, "standard" if is_first else mode, stop - start))
-    return tuple(made)
+        made.append((rendition, "standard" if is_first else mode, stop - start))
+    return made
 
 
 def _ranges(random: Random, playing: int, seeks: int, video: Video) -> tuple[tuple[int, int], ...]:
@@ -298,7 +297,7 @@ def _rebuffering(count: int, total: int, watch_time: int, played: tuple[int, int
         buffering_duration=total,
         rebuffer_frequency=None if share is None else count / (watch_time / 60_000),
         rebuffer_percentage=share,
-        rebuffering_score=None if share is None else _falling(share, 0.0, 0.1),
+        rebuffering_score=None if share is None else _scores.rebuffering(share),
     )
 
 
@@ -312,9 +311,8 @@ def _outcome(
     is_dropped: bool,
 ) -> Outcome:
     is_business = error is not None and error.stage == "business"
-    playback_score = 1.0 if error is None and not is_exit else 0.5 if error is None else 0.0
+    playback_score = _scores.playback(is_error=error is not None, is_exit=is_exit)
     scores = (playback_score, startup.startup_score, rebuffering.rebuffering_score, playback.quality_score)
-    known = [score for score in scores if score is not None]
     return Outcome(
         exit_before_video_start=is_exit,
         video_startup_failure=error is not None and error.stage == "startup",
@@ -326,7 +324,7 @@ def _outcome(
         player_error_code=None if error is None else error.player_code,
         player_error_message=None if error is None else error.message,
         playback_score=playback_score,
-        viewer_experience_score=sum(known) / len(known),
+        viewer_experience_score=_scores.overall(scores),
     )
 
 
@@ -337,7 +335,7 @@ def _delivery(random: Random, cdn: str | None, viewer: Viewer, *, plays: bool) -
     return Delivery(
         cdn=cdn,
         video_cdn_trace=trace,
-        view_cdn_edge_pop=None if cdn is None else _vocabulary.EDGES[viewer.place.asn % len(_vocabulary.EDGES)],
+        view_cdn_edge_pop=None if cdn is None else _vocabulary.EDGES[(viewer.place.asn or 0) % len(_vocabulary.EDGES)],
         view_cdn_origin=None if cdn is None else "origin-1",
         view_max_request_latency=latency * random.randrange(2, 9) if plays else None,
         view_average_request_latency=latency if plays else None,

@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from mux_async.emulator.data._vocabulary import Device, Location
+from mux_async.emulator.data._vocabulary import Device, Location, Rendition
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -24,31 +24,31 @@ class Viewer:
     viewer_user_id: str | None
     place: Location
     device: Device
-    sub_property_id: str
+    sub_property_id: str | None
     viewer_connection_type: str | None
     viewer_plan: str | None
     viewer_plan_category: str | None
     viewer_plan_status: str | None
     player_autoplay: bool
-    player_language: str
+    player_language: str | None
     player_preload: bool
-    player_version: str
-    custom_1: str
+    player_version: str | None
+    custom_1: str | None
     experiment_name: str | None
-    throughput: int
-    """Bits per second that the connection usually gives."""
+    throughput: int = 0
+    """Bits per second that the connection usually gives. Only for generating views."""
 
 
 @attrs.frozen(kw_only=True, cache_hash=True)
 class Video:
-    """A video that views are of: an asset or a live stream of the account, or a title of the catalogue."""
+    """A video that views are of: an asset or a live stream of the account, a title of the catalogue, or what else was watched."""
 
-    slot: int
-    """A number of its own, which decides what share of the views are its."""
-    video_id: str
+    slot: int = 0
+    """A number of its own, which decides what share of the generated views are its."""
+    video_id: str | None
     video_title: str | None
     video_series: str | None = None
-    video_content_type: str
+    video_content_type: str | None = None
     video_creator_id: str | None = None
     video_duration: int | None
     """``None`` while it is live."""
@@ -58,15 +58,15 @@ class Video:
     live_stream_id: str | None = None
     max_height: int = 1080
     """Pixels of the best rendition's shorter side."""
-    player_source_host_name: str = "stream.mux.com"
+    player_source_host_name: str | None = "stream.mux.com"
     view_drm_type: str | None = None
 
 
 @attrs.frozen
 class PlayingInterval:
-    """A part of the playing time in one rendition (an index into the vocabulary's) and one mode of the player."""
+    """A part of the playing time in one rendition and one mode of the player."""
 
-    rendition: int
+    rendition: Rendition
     mode: str
     playing_time: int
 
@@ -95,8 +95,8 @@ class Playback:
     watched_ranges: tuple[tuple[int, int], ...] = ()
     """Parts of the content that played, start and end; a part that played twice is listed twice. Empty for live streams."""
     stretches: tuple[PlayingInterval, ...] = ()
-    first_rendition: int | None = None
-    last_rendition: int | None = None
+    first_rendition: Rendition | None = None
+    last_rendition: Rendition | None = None
     view_seek_count: int = 0
     view_seek_duration: int = 0
     seek_latency: float | None = None
@@ -183,6 +183,17 @@ class Delivery:
     view_average_request_throughput: int | None
 
 
+@attrs.frozen
+class PlayerEvent:
+    """What happened in a player: times are epoch milliseconds, *playback_time* is the position in the video."""
+
+    name: str
+    event_time: int
+    viewer_time: int
+    playback_time: int | None
+    details: Mapping[str, Any]
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class View:
     """One view."""
@@ -190,13 +201,13 @@ class View:
     id: str
     record_id: str
     """The UUID that a single view shows as its id (facts/BEHAVIOUR.md, section 1.5)."""
-    seed: int
+    seed: int = 0
     """Everything generated about it depends on it."""
     session_id: str
     view_session_id: str | None
-    player_instance_id: str
-    player_view_count: int
-    player_remote_played: bool
+    player_instance_id: str | None
+    player_view_count: int | None
+    player_remote_played: bool | None
     used_captions: bool
     page_url: str | None
     view_start: int
@@ -212,6 +223,16 @@ class View:
     outcome: Outcome
     ads: Ads
     delivery: Delivery
+    recorded: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
+    """Fields by name that a player reported, where a generated view derives them."""
+    events: tuple[PlayerEvent, ...] | None = None
+    """What the player reported; ``None`` derives them."""
+    pauses: tuple[tuple[int, int], ...] = ()
+    """When playback was paused: start and end, epoch milliseconds."""
+
+    def is_going(self, at: int) -> bool:
+        """Whether it is in progress, and not paused, at a time (epoch milliseconds)."""
+        return self.view_start <= at < self.view_end and not any(start <= at < end for start, end in self.pauses)
 
 
 Getter = Callable[[View], Any]

@@ -14,16 +14,16 @@ class Location:
     """Where a viewer is, by the names of a view's fields. ``weight`` is its share of the viewers, relative to the others."""
 
     weight: int
-    country_code: str
-    country_name: str
-    continent_code: str
-    region: str | None
-    city: str | None
-    latitude: float
-    longitude: float
-    metro: str | None
-    asn: int
-    asn_name: str
+    country_code: str | None = None
+    country_name: str | None = None
+    continent_code: str | None = None
+    region: str | None = None
+    city: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+    metro: str | None = None
+    asn: int | None = None
+    asn_name: str | None = None
 
 
 LOCATIONS = (
@@ -54,26 +54,26 @@ class Device:
     """
 
     weight: int
-    viewer_device_category: str
-    viewer_device_manufacturer: str
-    viewer_device_model: str
-    viewer_device_name: str
-    viewer_os_family: str
-    viewer_os_version: str
+    viewer_device_category: str | None
+    viewer_device_manufacturer: str | None
+    viewer_device_model: str | None
+    viewer_device_name: str | None
+    viewer_os_family: str | None
+    viewer_os_version: str | None
     viewer_os_architecture: str | None
-    viewer_application_name: str
-    viewer_application_version: str
+    viewer_application_name: str | None
+    viewer_application_version: str | None
     viewer_application_engine: str | None
-    player_name: str
-    player_software: str
-    player_software_version: str
-    player_mux_plugin_name: str
-    player_mux_plugin_version: str
+    player_name: str | None
+    player_software: str | None
+    player_software_version: str | None
+    player_mux_plugin_name: str | None
+    player_mux_plugin_version: str | None
     connections: tuple[str, ...]
     page_type: str | None
-    player_width: int
-    player_height: int
-    viewer_user_agent: str
+    player_width: int | None
+    player_height: int | None
+    viewer_user_agent: str | None
 
 
 DEVICES = (
@@ -175,13 +175,25 @@ CDNS = (("fastly", 50), ("cloudflare", 30), ("akamai", 16), (None, 4))
 
 EDGES = ("SJC", "IAD", "FRA", "LHR", "NRT", "GRU", "BOM")
 
+
+@attrs.frozen
+class Rendition:
+    """One of the qualities of a video: pixels, bits per second. ``None`` is not known."""
+
+    height: int | None
+    width: int | None
+    bitrate: int | None
+    name: str | None
+    fps: float | None = 30.0
+    codec: str | None = "avc"
+
+
 RENDITIONS = (
-    # height, width, bit/s, name
-    (270, 480, 400_000, "270p"),
-    (360, 640, 800_000, "360p"),
-    (540, 960, 1_800_000, "540p"),
-    (720, 1280, 3_200_000, "720p"),
-    (1080, 1920, 5_600_000, "1080p"),
+    Rendition(270, 480, 400_000, "270p"),
+    Rendition(360, 640, 800_000, "360p"),
+    Rendition(540, 960, 1_800_000, "540p"),
+    Rendition(720, 1280, 3_200_000, "720p"),
+    Rendition(1080, 1920, 5_600_000, "1080p"),
 )
 """What adaptive playback chooses from, smallest first."""
 

@@ -38,7 +38,8 @@ def answer_counts(request: Request, state: State, dataset_cache: DatasetCache) -
     going = [
         view
         for view in dataset.under_way(dataset.now // 1000 * 1000, dataset.now)
-        if view.view_start + view.startup.waited <= dataset.now < view.view_end
+        if view.is_going(dataset.now)
+        and view.view_start + view.startup.waited <= dataset.now
         and any(getattr(view.video, kind) == claims["sub"] for kind in kinds)
     ]
     counted = {

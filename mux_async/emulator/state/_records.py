@@ -43,6 +43,53 @@ class Annotation:
     sub_property_id: str | None = None
 
 
+@attrs.define
+class BeaconEvent:
+    """An event that a player reported. *number* is its place in the view; *at* is in epoch milliseconds, by the emulator's clock.
+
+    *position* in the video and what *played* of the view until then are in milliseconds, and ``None`` where the player did not say.
+    """
+
+    number: int
+    name: str
+    at: int
+    position: int | None
+    played: int | None
+    details: Json
+
+
+@attrs.define(eq=False)
+class WatchedView:
+    """A view as the beacons of a player reported it. Times are epoch milliseconds by the emulator's clock.
+
+    Attributes:
+        id: As the player calls it.
+        updated_at: When the last beacon arrived.
+        last_at: Time of the event with the highest number.
+        user_agent: Header of the first beacon.
+        values: The last value of each field, after the number of the event that had it.
+        events: Those that are shown, by their numbers.
+        offset: Of the emulator's clock from the viewer's, in milliseconds.
+        started_at: When playback was asked for; ``None`` before that.
+        ended_at: When the player ended the view, or was heard of last; ``None`` while it goes on.
+        owner: What of the account is watched: fields of a view, empty for videos from elsewhere.
+        revision: Counts changes.
+    """
+
+    id: str
+    updated_at: int
+    last_at: int
+    offset: int
+    user_agent: str = ""
+    values: Json = attrs.field(factory=dict[str, Any])
+    events: list[BeaconEvent] = attrs.field(factory=list[BeaconEvent])
+    last_number: int = 0
+    started_at: int | None = None
+    ended_at: int | None = None
+    owner: Json = attrs.field(factory=dict[str, Any])
+    revision: int = 0
+
+
 JobStatus: TypeAlias = Literal["pending", "processing", "completed", "errored", "cancelled"]
 
 

@@ -30,6 +30,7 @@ from mux_async.emulator.state._records import (
     Shots,
     Space,
     Vocabulary,
+    WatchedView,
     WebhookEndpoint,
     WebhookEvent,
     WebInput,
@@ -216,6 +217,8 @@ class Environment:
     """By asset id; see `mux_async.emulator.resources._usage`."""
     webhooks: dict[str, WebhookEndpoint] = attrs.field(factory=dict[str, WebhookEndpoint])
     annotations: dict[str, Annotation] = attrs.field(factory=dict[str, Annotation])
+    watched_views: dict[str, WatchedView] = attrs.field(factory=dict[str, WatchedView])
+    """By the player's id of the view; see `mux_async.emulator.data._beacons`."""
 
     def one(self, records: Mapping[str, T], id: str, malformed: str = "Failed to parse ID", *missing: str) -> T:
         """Return the record with this *id*; raise `ApiError` 400 with the message *malformed*, or 404 with the message *missing*."""

@@ -6,7 +6,7 @@ to mark a record as modified.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -98,3 +98,8 @@ class TrackedDict(dict[str, V]):
 
     def items(self) -> Any:
         return _TrackedView[tuple[str, V]](self, pairs=True)
+
+
+def untracked_items(records: dict[str, V]) -> Iterable[tuple[str, V]]:
+    """Return keys and values of a dictionary without tracking them, to read only."""
+    return dict[str, V].items(records)

@@ -99,7 +99,8 @@ class Visit:
         """Write a screenshot and the log of the page, as *name*``.png`` and *name*``.log``."""
         folder.mkdir(exist_ok=True)
         (folder / f"{name}.log").write_text("\n".join(["at " + self.page.url.partition("?")[0], *self.said]) + "\n")
-        self.page.screenshot(path=folder / f"{name}.png", timeout=10_000)
+        if not self.page.is_closed():
+            self.page.screenshot(path=folder / f"{name}.png", timeout=10_000)
 
 
 @attrs.frozen

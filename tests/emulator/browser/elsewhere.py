@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,12 +14,13 @@ _PAGE = Path(__file__).with_name("elsewhere.html")
 
 
 @contextmanager
-def elsewhere(*, with_upchunk: bool = True) -> Generator[str, None, None]:
-    """Serve the page, and accept every POST. Yields the origin."""
+def elsewhere(*, with_upchunk: bool = True, more: Mapping[str, tuple[bytes, str]] | None = None) -> Generator[str, None, None]:
+    """Serve the page and *more* files (by path: content and type), and accept every POST. Yields the origin."""
     files = {"/": (_PAGE.read_bytes(), "text/html; charset=utf-8")}
     if with_upchunk:
         script = node_modules() / "node_modules" / "@mux" / "upchunk" / "dist" / "upchunk.js"
         files["/upchunk.js"] = (script.read_bytes(), "text/javascript")
+    files.update(more or {})
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
