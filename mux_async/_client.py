@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from mux_async._listeners import Listening
+    from mux_async._listeners import Listeners, Listening
     from mux_async.bulk import Bulk, BulkJournal, ListForm, RowFinished
     from mux_async.bulk._runner import Rows
     from mux_async.events import Listener, OnRequest, OnResponse
@@ -474,6 +474,10 @@ class Mux:
         other._caller = Caller(self._caller.engine, options)
         return other
 
+    @property
+    def _mux_listeners(self) -> Listeners | None:
+        return self._caller.engine.listeners
+
     def _for_long_work(self) -> Self:
         return self._variant(self._caller.options.for_long_work())
 
@@ -571,6 +575,11 @@ class Mux:
 
 
 M = TypeVar("M", bound=Mux)
+
+
+def listeners_of(client: Mux) -> Listeners | None:
+    """Return the listeners of *client*; ``None`` if it never had one."""
+    return client._mux_listeners  # pyright: ignore[reportPrivateUsage] - for the rest of the package, not for users
 
 
 def for_long_work(client: M) -> M:

@@ -455,12 +455,14 @@ class Engine:
 
     async def _read_refusal(self, call: Call, record: AttemptRecord, response: HttpResponse) -> None:
         """Read the body of an answer that is no success."""
-        if response.status == 429 and record.grant is not None:
-            # Before the body: everybody has to know, however long that takes to arrive, and whatever becomes of this call meanwhile.
+        if response.status == 429:
             delay = parse_retry_after(response.headers.get("Retry-After"), self.config.epoch())
-            closed_for = await call.limits.on_throttled(record.grant, delay or None)
+            closed_for: float | None = None
+            if record.grant is not None:
+                # Before the body: everybody has to know, however long that takes to arrive, and whatever becomes of this call meanwhile.
+                closed_for = await call.limits.on_throttled(record.grant, delay or None)
             if call.observer is not None:
-                call.observer.throttled(record.grant.bucket, closed_for, call.limits.rate(record.grant.bucket), delay)
+                call.observer.throttled(record, call.limits, closed_for, delay)
         record.content = await read_content(response, min(call.options.max_response_bytes, _LONGEST_REFUSAL))
 
     async def _before_sending(self, call: Call, request: HttpRequest, queued: float, grant: Grant | None) -> HttpRequest:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from mux_async._operation import Bucket, Operation
     from mux_async._response import Answer, AttemptRecord
     from mux_async.limits import Priority
+    from mux_async.limits._account import AccountLimits
 
 _RESERVED: Final = frozenset({"accept-encoding", "authorization", "content-encoding", "content-type"})
 """Headers that ``on_request`` may not set, beside those that `check_headers` leaves to the transport."""
@@ -203,8 +204,12 @@ class CallObserver:
                         each.on_response, ReceivedResponse(self.info, self._attempts, status, headers, request_id, elapsed)
                     )
 
-    def throttled(self, bucket: Bucket, closed_for: float, rate: float, retry_after: float | None) -> None:
+    def throttled(
+        self, record: AttemptRecord, limits: AccountLimits, closed_for: float | None, retry_after: float | None
+    ) -> None:
         """Report a 429."""
+        bucket = None if record.grant is None else record.grant.bucket
+        rate = None if bucket is None else limits.rate(bucket)
         self._notify(CallThrottled(self.info, self._clock(), bucket, closed_for, rate, retry_after))
 
     def retried(self, record: AttemptRecord, delay: float) -> None:

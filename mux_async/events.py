@@ -193,15 +193,15 @@ class CallThrottled(_OfCall):
     """A request was answered 429.
 
     Attributes:
-        bucket: It counted against this one.
+        bucket: It counted against this one; ``None`` if the client's limits are off, and the next two with it.
         closed_for: Seconds for which the bucket is closed now.
         rate: Requests a second from then on, as learned.
         retry_after: Seconds that the server asked for; ``None`` if it did not.
     """
 
-    bucket: Bucket
-    closed_for: float
-    rate: float
+    bucket: Bucket | None
+    closed_for: float | None
+    rate: float | None
     retry_after: float | None
 
 

@@ -46,6 +46,7 @@ from mux_async.ingest._events import (
 )
 from mux_async.ingest._failures import MAX_OUTAGES, MAX_UNKNOWN_OUTCOMES, Fault, fault_of, pause_after
 from mux_async.ingest._item_queue import ItemQueue
+from mux_async.ingest._item_reporter import ItemReporter
 from mux_async.ingest._items import Item
 from mux_async.ingest._journal import Journal, store_of
 from mux_async.ingest._journal_store import Change
@@ -146,6 +147,7 @@ class Ingest:
             raise ConfigurationError(str(error)) from None
         self._options = IngestOptions(policies, test, upload_timeout, wait_timeout, chunk_size)
         self._on_event = on_event
+        self._reporter = ItemReporter(client)
         self._is_stopping = False
         self._reason: str | None = None
         self._scope: anyio.CancelScope | None = None
@@ -392,6 +394,8 @@ class Ingest:
             self._scope.cancel()
 
     def _emit(self, event: IngestEvent) -> None:
+        if isinstance(event, ItemMoved | ItemSkipped):
+            self._reporter.report(event.item, event.state, is_skipped=isinstance(event, ItemSkipped))
         if self._on_event is not None:
             self._on_event(event)
 

@@ -20,6 +20,7 @@ from mux_async.resources._waits import for_polls
 if TYPE_CHECKING:
     from typing import Self
 
+    from mux_async._listeners import Listeners
     from mux_async.limits import Priority
     from mux_async.models import LiveStream
 
@@ -83,6 +84,8 @@ class LiveWatch:
         self._buffer = _EventBuffer(buffer)
         self._error: MuxError | None = None
         self._is_closed = False
+        self._id = 0
+        """For listeners; 0 until there is one."""
 
     @property
     def lost(self) -> int:
@@ -135,11 +138,32 @@ class LiveWatch:
         if self._is_closed:
             raise StopAsyncIteration
         if self._buffer:
-            return self._buffer.pop()
+            event = self._buffer.pop()
+            if (listeners := self.caller.engine.listeners) is not None:
+                self._report(listeners, event)
+            return event
         if self._error is not None:
             error, self._error = self._error, None
             raise error
         raise StopAsyncIteration
+
+    def _report(self, listeners: Listeners, event: LiveEvent) -> None:
+        from mux_async._listeners import next_id
+        from mux_async.events import LiveEventRead
+
+        if not self._id:
+            self._id = next_id()
+        listeners.notify(
+            LiveEventRead(
+                self._id,
+                anyio.current_time(),
+                event.type,
+                event.live_stream_id,
+                event.asset_id,
+                event.webhook is not None,
+                len(self._buffer),
+            )
+        )
 
 
 class Live(Resource):

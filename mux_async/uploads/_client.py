@@ -354,6 +354,7 @@ class Uploads:
             on_progress=on_progress,
             max_failures=self._max_failures,
             scheduler=self._scheduler(),
+            listeners=self._caller.engine.listeners,
         )
         return await run.run(state)
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from random import Random
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
 import attrs
@@ -39,6 +39,10 @@ from mux_async.uploads.machine import (
     Wait,
     WaitEnded,
 )
+
+if TYPE_CHECKING:
+    from mux_async._listeners import Listeners
+    from mux_async.events import Outcome
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -102,6 +106,11 @@ class UploadRun:
     timeouts: Timeouts = _TIMEOUTS
     max_failures: int = 10
     scheduler: UploadScheduler = attrs.field(factory=UploadScheduler)
+    listeners: Listeners | None = None
+    """Of the client; ``None`` if it never had one."""
+    _id: int = attrs.field(init=False, default=0)
+    _reported: int = attrs.field(init=False, default=0)
+    """Bytes that listeners know to be sent."""
     _sent: int = attrs.field(init=False, default=0)
     _requests: int = attrs.field(init=False, default=0)
     _state: UploadState | None = attrs.field(init=False, default=None)
@@ -111,6 +120,31 @@ class UploadRun:
 
     async def run(self, state: UploadState | None = None) -> UploadReport:
         """Send everything that the server does not hold yet. *state* is the progress of an earlier run."""
+        if self.listeners is None:
+            return await self._run(state)
+        from mux_async._listeners import next_id
+        from mux_async.events import UploadEnded, UploadStarted
+
+        self._id, started = next_id(), anyio.current_time()
+        self._reported = 0 if state is None else state.offset
+        self.listeners.notify(UploadStarted(self._id, started, self.upload_id, self.reader.size, self._reported))
+        error: BaseException | None = None
+        try:
+            return await self._run(state)
+        except BaseException as caught:
+            error = caught
+            raise
+        finally:
+            held = self._sent if error is None else self._held
+            now = anyio.current_time()
+            name = None if error is None else type(error).__name__
+            outcome: Outcome = "ok" if error is None else "error" if isinstance(error, Exception) else "cancelled"
+            self.listeners.notify(
+                UploadEnded(self._id, now, self.upload_id, outcome, now - started, self._sent, held, self._requests, name)
+            )
+            del error
+
+    async def _run(self, state: UploadState | None) -> UploadReport:
         started = anyio.current_time()
         size = 0
         failure: Exception | None = None
@@ -265,8 +299,18 @@ class UploadRun:
         """Record that all bytes before *position* were handed to the network."""
         if position > self._sent:
             self._sent = position
+            if self.listeners is not None:
+                self._notify(self.listeners)
             if self.on_progress is not None:
                 self.on_progress(UploadProgress(position, self.reader.size, self._state, self.upload_id))
+
+    def _notify(self, listeners: Listeners) -> None:
+        from mux_async.events import UploadProgressed
+
+        added, self._reported = self._sent - self._reported, self._sent
+        if added > 0:
+            now = anyio.current_time()
+            listeners.notify(UploadProgressed(self._id, now, self.upload_id, self._sent, added, self.reader.size))
 
     def _report(self, state: UploadState | None) -> None:
         """Record and report what the server holds."""
@@ -276,6 +320,7 @@ class UploadRun:
         self._state = state
         if state is not None and state.is_sure:
             self._sent = max(self._sent, state.offset)
+            self._reported = max(self._reported, state.offset)  # what an earlier run sent
         if self.on_progress is not None:
             self.on_progress(UploadProgress(self._sent, self.reader.size, state, self.upload_id))
 

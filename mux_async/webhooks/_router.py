@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 from uuid import uuid4
@@ -36,6 +36,8 @@ from mux_async.webhooks._store import Claim, EventKey, EventStore, MemoryEventSt
 from mux_async.webhooks._unwrap import verify_and_parse
 
 if TYPE_CHECKING:
+    from mux_async._listeners import Listeners, Listening
+    from mux_async.events import Listener
     from mux_async.webhooks._event import Event
     from mux_async.webhooks.events import WebhookEvent
 
@@ -93,6 +95,7 @@ class WebhookRouter(HandlerRegistration):
         timeout: Seconds for all handlers of an event together; then they are cancelled, which counts as a failure. Mux itself waits 5 s and
             then repeats the delivery, which gets a 409 or 200.
         clock: Returns Unix seconds.
+        listeners: Called with events about deliveries, as with `listen`.
 
     Raises:
         ConfigurationError: There is no secret, a secret is not valid, or the URL of the store is not valid.
@@ -108,6 +111,7 @@ class WebhookRouter(HandlerRegistration):
         max_body: int = MAX_BODY,
         timeout: float = 30.0,
         clock: Callable[[], float] = time.time,
+        listeners: Iterable[Listener] = (),
     ) -> None:
         takes = "it is seconds, more than 0 and finite, because the events of a crashed process are blocked that long"
         check_number("timeout", timeout, takes, above=0)
@@ -123,7 +127,10 @@ class WebhookRouter(HandlerRegistration):
         self._timeout = timeout
         self._clock = clock
         self._handlers: list[HandlerEntry] = []
-        self._listeners: list[EventListener] = []
+        self._clients: list[EventListener] = []
+        self._listeners: Listeners | None = None
+        for listener in listeners:
+            self.listen(listener)
 
     def _register(self, wanted: tuple[object, ...], *, latest: bool, allow_unknown: bool) -> HandlerDecorator[Any]:
         def register(handler: AnyHandler) -> AnyHandler:
@@ -137,8 +144,26 @@ class WebhookRouter(HandlerRegistration):
 
         Deliveries must arrive in the event loop of the waiting tasks. Attaching a client again has no effect.
         """
-        if all(mux is not each for each in self._listeners):
-            self._listeners.append(mux)
+        if all(mux is not each for each in self._clients):
+            self._clients.append(mux)
+
+    def listen(self, on_event: Listener) -> Listening:
+        """Call a function with `WebhookStarted`, `WebhookEnded` and `WebhookRefused` of every delivery from now on.
+
+        Listeners of attached clients get them too. It is called in the task of the delivery, whose handlers run in the same context. It
+        must return at once. What it raises is logged and does not affect the delivery.
+
+        Returns:
+            What ends it: by `Listening.remove`, or at the end of a ``with`` block.
+
+        Raises:
+            ConfigurationError: The function cannot be called, or is asynchronous.
+        """
+        from mux_async._listeners import Listeners
+
+        if self._listeners is None:
+            self._listeners = Listeners()
+        return self._listeners.add(on_event, None, None)
 
     async def aclose(self) -> None:
         """Close the store's connections of the running event loop. The router can be used again afterwards."""
@@ -158,12 +183,12 @@ class WebhookRouter(HandlerRegistration):
         try:
             signature = find_signature(pairs := pairs_of(headers))
             if content_length(pairs) > bound:
-                return _too_large(bound)
+                return self._refuse(_too_large(bound))
             body = await _read(chunks, bound)
         except SignatureError as error:
-            return refused(error)
+            return self.refuse(error)
         if body is None:
-            return _too_large(bound)
+            return self._refuse(_too_large(bound))
         return await self.receive(body, signature)
 
     async def receive(self, body: Body, headers: Headers) -> WebhookAnswer:
@@ -178,13 +203,38 @@ class WebhookRouter(HandlerRegistration):
         try:
             event = verify_and_parse(self._verifier, body, headers, self._clock())
         except BodyTooLargeError:
-            return _too_large(self._verifier.max_body)
+            return self._refuse(_too_large(self._verifier.max_body))
         except WebhookError as error:
-            return refused(error)
+            return self.refuse(error)
         if not isinstance(cast("object", event.id), str) or not event.id or not isinstance(cast("object", event.type), str):
             logger.warning("a delivery was refused: the signature is valid, but the body is not an event with id and type")
-            return WebhookAnswer(400, "refused: not an event")
-        self._notify(event)
+            return self._refuse(WebhookAnswer(400, "refused: not an event"))
+        listening = self._listening
+        if not listening:
+            return await self._handle(event)
+        from mux_async.webhooks._reports import report_delivery
+
+        return await report_delivery(listening, event, self._handle)
+
+    @property
+    def _listening(self) -> list[Listeners]:
+        """Those of this router and of the attached clients."""
+        found: list[Listeners | None] = [self._listeners, *(getattr(each, "_mux_listeners", None) for each in self._clients)]
+        return [each for each in found if each is not None]
+
+    def refuse(self, error: WebhookError) -> WebhookAnswer:
+        """Return the response to a delivery that must not be handled, and log why. For adapters to web frameworks."""
+        return self._refuse(refused(error))
+
+    def _refuse(self, answer: WebhookAnswer) -> WebhookAnswer:
+        if listening := self._listening:
+            from mux_async.webhooks._reports import report_refusal
+
+            report_refusal(listening, answer.text.removeprefix("refused: "), answer.status)
+        return answer
+
+    async def _handle(self, event: WebhookEvent) -> WebhookAnswer:
+        self._pass_on(event)
         entries = [each for each in self._handlers if each.matches(event)]
         if not entries:
             return WebhookAnswer(200, "no handler")
@@ -204,10 +254,10 @@ class WebhookRouter(HandlerRegistration):
         newest = None if key.subject is None else await self._store.newest(key.subject)
         return newest is not None and newest > key.at
 
-    def _notify(self, event: WebhookEvent) -> None:
-        for listener in self._listeners:
+    def _pass_on(self, event: WebhookEvent) -> None:
+        for client in self._clients:
             try:
-                listener.webhook_received(event)
+                client.webhook_received(event)
             except MuxError as error:  # a closed client is no reason to refuse the event
                 logger.warning("%s %s was not passed to a client: %s", event.type, event.id, error)
 

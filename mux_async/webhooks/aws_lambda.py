@@ -18,7 +18,7 @@ import attrs
 
 from mux_async.webhooks._errors import SignatureError
 from mux_async.webhooks._headers import Headers
-from mux_async.webhooks._router import WebhookAnswer, WebhookRouter, refused
+from mux_async.webhooks._router import WebhookAnswer, WebhookRouter
 
 __all__ = ["LambdaDelivery", "endpoint", "read_event"]
 
@@ -80,7 +80,7 @@ def endpoint(hooks: WebhookRouter) -> Callable[[Mapping[str, Any], Any], dict[st
         try:
             delivery = read_event(event)
         except SignatureError as error:
-            return refused(error)
+            return hooks.refuse(error)
         try:
             return await hooks.receive(delivery.body, delivery.headers)
         finally:
