@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mux_async._response import ByteStream, Download, RawResponse
     from mux_async._retry import RetryPolicy
     from mux_async._types import UNSET, Secret, Unset
+    from mux_async._webhook_stream import StreamStatus, WebhookStream
     from mux_async.errors import (
         AmbiguousOutcomeError,
         APIStatusError,
@@ -76,10 +77,10 @@ __all__ = [
     "Mux", "MuxError", "MuxWarning", "NotFoundError", "NotReadyError", "Page", "Paginator",
     "PermissionDeniedError", "Phase", "Priority", "ProcessingError", "RateLimitedError", "RawResponse",
     "RepeatedPageError", "ResponseError", "ResponseTooLargeError", "RetryPolicy", "RetrySettings", "Secret",
-    "ServerError", "StaticRenditionErroredError", "Timeouts", "TrackErroredError", "TransportClosedError",
+    "ServerError", "StaticRenditionErroredError", "StreamStatus", "Timeouts", "TrackErroredError", "TransportClosedError",
     "TransportError", "TransportSettings", "TransportTimeoutError", "UndecodableResponseError",
     "UnknownArgumentError", "UnknownNameError", "UnknownTransportError", "Unset", "UploadError",
-    "WrongRuntimeError", "__version__", "converter", "use_priority",
+    "WebhookStream", "WrongRuntimeError", "__version__", "converter", "use_priority",
 ]  # fmt: skip
 
 if not TYPE_CHECKING:  # a type checker would believe in every misspelt name
@@ -97,6 +98,7 @@ if not TYPE_CHECKING:  # a type checker would believe in every misspelt name
             "_response": ["ByteStream", "Download", "RawResponse"],
             "_retry": ["RetryPolicy"],
             "_types": ["UNSET", "Secret", "Unset"],
+            "_webhook_stream": ["StreamStatus", "WebhookStream"],
             "errors": [
                 "APIStatusError", "AmbiguousOutcomeError", "AssetErroredError", "Attempt", "AuthenticationError",
                 "BadRequestError", "ClosedError", "ConfigurationError", "ConflictError", "ConnectError",

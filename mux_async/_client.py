@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from mux_async._listeners import Listeners, Listening
+    from mux_async._webhook_stream import StreamStatus, WebhookStream
     from mux_async.bulk import Bulk, BulkJournal, ListForm, RowFinished
     from mux_async.bulk._runner import Rows
     from mux_async.events import Listener, OnRequest, OnResponse
@@ -549,6 +550,46 @@ class Mux:
 
         pollers_of(self._caller).webhook_received(webhook_updates(event))
         poller_of(self._caller).webhook_received(event)
+
+    def webhook_events(
+        self,
+        *types: str,
+        allow_unknown: bool = False,
+        silence: float = 90.0,
+        on_status: Callable[[StreamStatus], object] | None = None,
+    ) -> WebhookStream:
+        """Receive the events of the token's environment over one connection, for programs that Mux cannot send requests to.
+
+        ::
+
+            async with mux.webhook_events("video.asset.*") as events:
+                async for event in events:
+                    print(event.type, event.object.id)
+
+        While the program waits for the next event, every event that arrives is also passed to `webhook_received`. The route is that of
+        ``mux webhooks listen``, made for development: Mux does not describe it, and does not say what it does with events of the time in
+        which nobody is connected. A program that must not lose an event receives webhooks at an endpoint (`mux_async.webhooks`).
+
+        Nothing is sent before the ``async with``, which connects, and raises if the stream is not offered or not permitted. A connection
+        that breaks later, or is silent, is replaced. See `WebhookStream`.
+
+        Args:
+            types: Types of events, or patterns as in ``hooks.on``; all types when there are none.
+            allow_unknown: Whether a type that this version does not know may be among them.
+            silence: Seconds without a byte after which a connection counts as broken. A server that has no events sends comments; how
+                often Mux does is not known.
+            on_status: Called when the connection is there, and when it is lost.
+
+        Raises:
+            ConfigurationError: An argument is not valid.
+            ValueError: One of *types* matches no type of event.
+        """
+        from mux_async._webhook_stream import WebhookStream
+
+        check_callable("on_status", on_status, "it must be a function of a StreamStatus", allow_none=True)
+        return WebhookStream(
+            self._caller, self.webhook_received, types, allow_unknown=allow_unknown, silence=silence, on_status=on_status
+        )
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop, for this client and its ``with_options`` variants.

@@ -282,6 +282,19 @@ class Engine:
         above = None if parent is None or parent.observer is None else parent.observer.info
         return CallObserver(entries, operation, self.config, priority, options.deadline, above)
 
+    async def open(self, operation: Operation[bytes], arguments: Arguments, options: EffectiveOptions) -> HttpResponse:
+        """Perform a call up to the head of its answer. Its body is for the caller to read and to close, and no deadline ends it."""
+        with nullcontext() if self.listeners is None else self._observe(operation, options) as observer:
+            priority = options.priority or ambient_priority.get() or "default"
+            token = self._tokens[priority]
+            request = _wire.build_request(operation, arguments, token.config, options.timeouts)
+            loop = self.here()
+            call = Call(operation, options, token.config, self.config.clock(), priority, token.limits, None, observer)
+            answer = await self._within(call, self._send(call, request, loop, is_streamed=True))
+            if observer is not None:
+                observer.answered(answer)
+            return answer.response
+
     @asynccontextmanager
     async def stream(
         self, operation: Operation[bytes], arguments: Arguments, options: EffectiveOptions

@@ -427,6 +427,12 @@ _ADVICE = {
         "this workflow is not part of the account's plan: ask Mux to enable it, or use another; sending again does not help"
     ),
 }
+EVENT_STREAM = "/system/v1/webhook-events/stream"
+"""The path of the stream of events, which no description of Mux's API lists (facts/NEWER.md, section 7)."""
+_NO_EVENT_STREAM = {
+    403: "this token may not read the stream of events: it needs permission to read the system",
+    404: "the stream of events is not offered here: receive webhooks at an endpoint (docs/webhooks.md)",
+}
 _ROBOTS_TERMS = (
     "Robots is refused until its terms are accepted: an administrator of the environment has to accept them in the dashboard"
 )
@@ -436,6 +442,8 @@ def advice_about(status: int, type: str | None, path: str) -> str | None:
     """Return what to do about an error, where Mux's own sentences do not say; see ``APIStatusError.advice``."""
     if status == 403 and type in {None, "forbidden"} and path.startswith("/robots/"):
         return _ROBOTS_TERMS
+    if path == EVENT_STREAM and status in _NO_EVENT_STREAM:
+        return _NO_EVENT_STREAM[status]
     return _ADVICE.get(type or "")
 
 

@@ -33,7 +33,7 @@ LAYERS: Final[Mapping[str, tuple[str, ...]]] = {
     "Path of a request": (
         "_arguments", "_call", "_engine", "_idempotency", "_observer", "_recovery", "_resource", "_single_flight", "_wire",
     ),
-    "Waiting": ("_goals", "_poller", "_webhook_updates"),
+    "Waiting": ("_goals", "_poller", "_webhook_stream", "_webhook_updates"),
     "Resources": ("_operation_index", "resources"),
     "Live streams": ("live",),
     "Uploads and bulk changes": ("bulk", "uploads"),

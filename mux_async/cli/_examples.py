@@ -91,11 +91,21 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
         "mux-async profiles add staging --also signing_key --also private_key",
     ),
     "profiles remove": ("mux-async profiles remove staging",),
-    "webhooks": ("mux-async webhooks listen", "mux-async webhooks trigger video.asset.ready --secret SECRET"),
+    "webhooks": (
+        "mux-async webhooks listen",
+        "mux-async webhooks receive",
+        "mux-async webhooks trigger video.asset.ready --secret SECRET",
+    ),
     "webhooks listen": (
         "mux-async webhooks listen",
-        "mux-async webhooks listen --secret SECRET --forward http://127.0.0.1:8000/webhooks",
-        "mux-async webhooks listen --record events.jsonl",
+        "mux-async webhooks listen --forward-to http://127.0.0.1:8000/webhooks",
+        "mux-async webhooks listen --events video.asset.ready --events 'video.live_stream.*'",
+        "mux-async webhooks listen --json | jq -r .data.id",
+    ),
+    "webhooks receive": (
+        "mux-async webhooks receive",
+        "mux-async webhooks receive --secret SECRET --forward http://127.0.0.1:8000/webhooks",
+        "mux-async webhooks receive --record events.jsonl",
     ),
     "webhooks trigger": (
         "mux-async webhooks trigger video.asset.ready --secret SECRET",

@@ -81,7 +81,7 @@ class Listener:
             name: request.headers[name] for name in ("Content-Type", "Mux-Signature", "User-Agent") if name in request.headers
         }
         assert self.session is not None  # noqa: S101 - opened before anything is listened to
-        return await _post(self.session, url, body, kept) or 502
+        return await post(self.session, url, body, kept) or 502
 
     def _show(self, event: WebhookEvent, body: bytes, status: int) -> None:
         line = orjson.dumps(orjson.loads(body)) if b"\n" in body or b"\r" in body else body
@@ -104,7 +104,7 @@ async def serve_listener(listener: Listener, host: str, port: int) -> None:
     app.router.add_post("/{path:.*}", listener.take)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     with open_interrupts() as signals:
-        async with _session() as listener.session:
+        async with open_session() as listener.session:
             await runner.setup()
             try:
                 await web.TCPSite(runner, host, port).start()
@@ -112,7 +112,7 @@ async def serve_listener(listener: Listener, host: str, port: int) -> None:
                 how = "are verified" if listener.checked_by else f"are NOT verified: no --secret, no {SECRET_VARIABLE}"
                 typer.echo(f"webhooks to http://{f'[{host}]' if ':' in host else host}:{bound}/ (signatures {how})")
                 async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(_until, signals, listener.enough)
+                    tasks.start_soon(until, signals, listener.enough)
                     await listener.enough.wait()
                     tasks.cancel_scope.cancel()
             except OSError as error:
@@ -122,7 +122,8 @@ async def serve_listener(listener: Listener, host: str, port: int) -> None:
                 await runner.cleanup()
 
 
-async def _until(signals: AsyncIterator[object], enough: anyio.Event) -> None:
+async def until(signals: AsyncIterator[object], enough: anyio.Event) -> None:
+    """Set *enough* at the first signal."""
     async for _ in signals:
         enough.set()
         return
@@ -131,23 +132,25 @@ async def _until(signals: AsyncIterator[object], enough: anyio.Event) -> None:
 async def send_all(bodies: Sequence[bytes], url: str, secret: str) -> int:
     """Send events one after the other, each signed when it is sent; return how many were not answered 2xx."""
     failed = 0
-    async with _session() as session:
+    async with open_session() as session:
         for body in bodies:
             headers = {"Content-Type": "application/json", "User-Agent": "Mux", "Mux-Signature": sign(body, secret)}
-            status = await _post(session, url, body, headers)
+            status = await post(session, url, body, headers)
             event = parse_event(cast("dict[str, object]", orjson.loads(body)))
             typer.echo(printable(f"{event.type} (event {event.id}) -> {status or 'no answer'}"))
             failed += status is None or not 200 <= status < 300
     return failed
 
 
-def _session() -> ClientSession:
+def open_session() -> ClientSession:
+    """Return a session that goes straight to its addresses and keeps no cookies."""
     from aiohttp import ClientSession, ClientTimeout, DummyCookieJar
 
     return ClientSession(cookie_jar=DummyCookieJar(), trust_env=False, timeout=ClientTimeout(total=_TIMEOUT))
 
 
-async def _post(session: ClientSession, url: str, body: bytes, headers: dict[str, str]) -> int | None:
+async def post(session: ClientSession, url: str, body: bytes, headers: dict[str, str]) -> int | None:
+    """Send a delivery and return the status of the response; ``None``, and an error message, if there is none."""
     from aiohttp import ClientError
 
     try:

@@ -1,4 +1,4 @@
-"""``mux-async webhooks``: shows the deliveries that arrive here; sends example events, and recorded events again.
+"""``mux-async webhooks``: shows events as they happen, and deliveries that arrive here; sends example events, and recorded events again.
 
 Events are signed as Mux signs, when they are sent. Deliveries have a limited size and, with a secret, are verified as in `unwrap`.
 """
@@ -6,6 +6,7 @@ Events are signed as Mux signs, when they are sent. Deliveries have a limited si
 from __future__ import annotations
 
 import secrets as randomness
+import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
@@ -18,8 +19,9 @@ import orjson
 import typer
 
 from mux_async._setting_text import unwrap_setting
+from mux_async.cli._client import BaseUrl, TransportName, make_client
 from mux_async.cli._examples import make_group
-from mux_async.cli._output import FAILED
+from mux_async.cli._output import FAILED, stderr
 
 _SECRET_VARIABLE = "MUX_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable
 DEFAULT_PORT = 8788
@@ -47,11 +49,58 @@ def complete_event_type(incomplete: str) -> list[str]:
 
 def make_webhooks_app() -> typer.Typer:
     """Return the group of commands."""
-    explained = "Receive webhook deliveries, send example events, and repeat recorded ones."
-    return make_group("webhooks", explained, {"listen": listen, "trigger": trigger, "replay": replay})
+    explained = (
+        "Show and forward events as they happen, receive webhook deliveries, send example events, and repeat recorded ones."
+    )
+    return make_group("webhooks", explained, {"listen": listen, "receive": receive, "trigger": trigger, "replay": replay})
 
 
 def listen(
+    forward_to: Annotated[
+        str | None, typer.Option("--forward-to", metavar="URL", help="Send every event there, signed.")
+    ] = None,
+    secret: SecretOption = None,
+    events: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TYPE",
+            autocompletion=complete_event_type,
+            help="Only events of this type: video.asset.ready, video.asset.*, video.**; may be repeated.",
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print whole events, one JSON object a line, as is done when the output is piped.")
+    ] = False,
+    count: Annotated[int, typer.Option(min=0, help="Stop after this many events; 0 for no end.")] = 0,
+    base_url: BaseUrl = None,
+    transport: TransportName = "aiohttp",
+) -> None:
+    """Print the events of the environment as they happen, until interrupted. No address of this machine is needed.
+
+    With --forward-to, each event is sent on as Mux would send it. Without --secret and MUX_WEBHOOK_SECRET a secret is made up and printed:
+    use it in the program that receives the events.
+    """
+    from mux_async.cli._webhook_listen import StreamListener
+
+    target = None if forward_to is None else _url("--forward-to", forward_to)
+    signed_with = secret or randomness.token_hex(16)
+    client = make_client(base_url, transport)
+    types = tuple(events or ())
+    try:
+        client.webhook_events(*types, allow_unknown=False)
+    except ValueError as error:
+        raise typer.BadParameter(str(error).partition("; allow_unknown")[0]) from None
+    if target is not None:
+        stderr().print(f"forwarding to {target}, signed with {_shown(secret, signed_with)}", markup=False)
+    is_piped = not sys.stdout.isatty()
+    anyio.run(StreamListener(client, types, target, signed_with, as_json or is_piped, count).run, backend="asyncio")
+
+
+def _shown(given: str | None, made_up: str) -> str:
+    return "the given secret" if given else f"this secret: {made_up} (export {_SECRET_VARIABLE}={made_up})"
+
+
+def receive(
     host: Annotated[str, typer.Option(help="Address to listen on. There is no TLS, so use a local address.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = DEFAULT_PORT,
     secret: SecretOption = None,
@@ -118,7 +167,7 @@ def trigger(
 
 def replay(
     file: Annotated[
-        Path, typer.Argument(exists=True, dir_okay=False, help="Events, one JSON object a line, as `listen --record` writes.")
+        Path, typer.Argument(exists=True, dir_okay=False, help="Events, one JSON object a line, as `receive --record` writes.")
     ],
     to: ToOption = DEFAULT_TO,
     secret: SecretOption = None,

@@ -52,6 +52,15 @@ def make_entry(handler: AnyHandler, wanted: Sequence[object], *, latest: bool, a
         raise TypeError(
             'pass either types and patterns, as in @hooks.on("video.asset.ready"), or classes, as in @hooks.on(AssetEvent)'
         )
+    return HandlerEntry(handler, latest, type_pattern(texts, allow_unknown=allow_unknown), ())
+
+
+def type_pattern(texts: Sequence[str], *, allow_unknown: bool) -> re.Pattern[str]:
+    """Return a regular expression for types and patterns of types, and import the models of their events.
+
+    Raises:
+        ValueError: One is neither, or matches no type of this version.
+    """
     sources: list[str] = []
     for text in texts:
         source = _source(text)
@@ -65,7 +74,7 @@ def make_entry(handler: AnyHandler, wanted: Sequence[object], *, latest: bool, a
         for cls in known:
             load_models(cls)
         sources.append(source)
-    return HandlerEntry(handler, latest, re.compile("|".join(sources)), ())
+    return re.compile("|".join(sources))
 
 
 def _source(text: str) -> str:

@@ -643,6 +643,22 @@ async def drive_waiting_track(_: Path, __: pytest.MonkeyPatch) -> None:
         assert (await captions(mux, second.id, "https://example.com/en.vtt")).startswith("unusable")
 
 
+async def drive_webhooks_stream(_: Path, __: pytest.MonkeyPatch) -> None:
+    emulator = Emulator(EmulatorSettings(limits=None, time_to_ready=0.2))
+    async with Mux(token_id="test-token", token_secret="test-secret", transport=EmulatorTransport(emulator)) as mux:
+        found = list[str]()
+
+        async def listen() -> None:
+            found.append(await define("webhooks-stream")["first_ready"](mux))
+
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(listen)
+                await anyio.wait_all_tasks_blocked()
+                await mux.video.assets.create(inputs=[{"url": "https://example.com/film.mp4"}])
+    assert found == [emulator.events[-1].object_id]
+
+
 async def drive_webhooks_unwrap(_: Path, __: pytest.MonkeyPatch) -> None:
     kind_of = define("webhooks-unwrap")["kind_of"]
 

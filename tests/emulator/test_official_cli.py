@@ -67,7 +67,7 @@ async def mux(home: Path, origin: str, *arguments: str) -> AsyncGenerator[Proces
     finally:
         if process.returncode is None:
             process.kill()
-            await process.wait()
+        await process.communicate()
 
 
 async def read_until(process: Process, wanted: str) -> str:

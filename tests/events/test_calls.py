@@ -22,7 +22,6 @@ from mux_async import (
     NotFoundError,
     UndecodableResponseError,
 )
-from mux_async._operation import Bucket
 from mux_async.errors import ConnectError, Delivery, Phase, TransportError
 from mux_async.events import (
     AttemptEnded,
@@ -34,6 +33,7 @@ from mux_async.events import (
     GrantWaited,
     ReadShared,
 )
+from mux_async.limits import Bucket
 from mux_async.testing import FakeTransport, SentRequest, respond
 from mux_async.transport import HttpResponse, mark_unsent
 from tests.events.recording import client, recorded, script, story

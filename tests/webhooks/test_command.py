@@ -1,4 +1,4 @@
-"""``mux-async webhooks``: listening, triggering example events, replaying recorded ones, and refused arguments."""
+"""``mux-async webhooks``: receiving, triggering example events, replaying recorded ones, and refused arguments."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def invoke(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, st
 
 @contextmanager
 def listening(*arguments: str, secret: str | None = SECRET) -> Generator[tuple[str, subprocess.Popen[str]]]:
-    """Run ``webhooks listen`` on a free port; yield its URL."""
+    """Run ``webhooks receive`` on a free port; yield its URL."""
     env = environment({} if secret is None else {"MUX_WEBHOOK_SECRET": secret})
     process = subprocess.Popen(
-        command("webhooks", "listen", "--port", "0", *arguments),
+        command("webhooks", "receive", "--port", "0", *arguments),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
@@ -144,8 +144,8 @@ def test_forwarding(capsys: pytest.CaptureFixture[str]) -> None:
         (["trigger", "video.asset.ready", "--secret", "s", "--to", "localhost"], "absolute URL"),
         (["trigger", "video.asset.ready", "--secret", "s", "--to", "http://[x"], "absolute URL"),
         (["trigger", "video.asset.ready", "--secret", "s", "--data", "[]"], "not a JSON object"),
-        (["listen", "--forward", "nowhere"], "absolute URL"),
-        (["listen", "--record", "/nowhere/events.jsonl"], "cannot write"),
+        (["receive", "--forward", "nowhere"], "absolute URL"),
+        (["receive", "--record", "/nowhere/events.jsonl"], "cannot write"),
         (["replay", "/nowhere.jsonl", "--secret", "s"], "does not exist"),
     ],
 )
