@@ -104,9 +104,9 @@ class Sites:
         site = self.find(request)
         if site is None or kind_of(request) in _SERVED[site]:
             return None
-        if site in {"stream", "image", "domain"}:
-            return _unplayable(request).response().with_headers(CORS)
-        return not_found().response()
+        error = _unplayable(request) if site in {"stream", "image", "domain"} else not_found()
+        # Pages of any origin use all hosts but that of the API (facts/BEHAVIOUR.md, section 1.1).
+        return error.response().with_headers({} if site == "api" else CORS)
 
     def is_for_programs(self, request: Request) -> bool:
         """Whether the API is on the request's host, so that URLs of the API may begin with it."""

@@ -87,6 +87,13 @@ def run_node(script: str, **environment: str) -> subprocess.CompletedProcess[str
 @contextmanager
 def emulate(*arguments: str) -> Generator[str, None, None]:
     """Run ``mux-async emulate`` on a free port, with generated media by default. Yields the origin that it prints."""
+    with emulate_lines(*arguments) as lines:
+        yield lines[0].split()[-1]
+
+
+@contextmanager
+def emulate_lines(*arguments: str) -> Generator[list[str], None, None]:
+    """Do as `emulate` does, and yield all lines that it prints before it is ready."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "transports")])}
     command = [sys.executable, "-m", "mux_async.cli", "emulate", "--port", "0", "--media", "off", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
@@ -97,7 +104,7 @@ def emulate(*arguments: str) -> Generator[str, None, None]:
                 line = process.stdout.readline()
                 assert line, lines
                 lines.append(line)
-            yield lines[0].split()[-1]
+            yield lines
         finally:
             process.terminate()
             process.communicate(timeout=20)

@@ -33,8 +33,8 @@ _NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 @contextmanager
-def chromium() -> Generator[Browser, None, None]:
-    """Run a headless browser."""
+def chromium(*options: str) -> Generator[Browser, None, None]:
+    """Run a headless browser, with *options* of its command line."""
     path = os.environ.get("MUX_ASYNC_CHROMIUM") or next((found for found in map(which, _NAMES) if found), None)
     if path is None:
         missing("Chromium is not installed: apt-get install chromium, or set MUX_ASYNC_CHROMIUM")
@@ -42,7 +42,7 @@ def chromium() -> Generator[Browser, None, None]:
         from playwright.sync_api import sync_playwright
     except ImportError:
         missing("the driver of the browser is not installed: pip install playwright")
-    arguments = ["--autoplay-policy=no-user-gesture-required", "--disable-dev-shm-usage"]
+    arguments = ["--autoplay-policy=no-user-gesture-required", "--disable-dev-shm-usage", *options]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         arguments.append("--no-sandbox")  # which Chromium refuses to make for root
     with sync_playwright() as driver:
