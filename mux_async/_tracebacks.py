@@ -140,3 +140,9 @@ def hides_methods(cls: C) -> C:
         elif isinstance(member, classmethod):
             setattr(cls, name, classmethod(hides_locals(cast("Any", member).__func__)))
     return cls
+
+
+def single_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first error of a task group, without the groups around it: tasks that share a cause fail together."""
+    first = group.exceptions[0]
+    return single_error(cast("BaseExceptionGroup[BaseException]", first)) if isinstance(first, BaseExceptionGroup) else first

@@ -73,14 +73,26 @@ class Server:
     """A server that tests can restart. Use as a context manager."""
 
     def __init__(
-        self, command: Sequence[str], port: int, log: Path, url: str, *, stop: signal.Signals = signal.SIGTERM
+        self,
+        command: Sequence[str],
+        port: int,
+        log: Path,
+        url: str,
+        *,
+        stop: signal.Signals = signal.SIGTERM,
+        is_ready: Sequence[str] = (),
     ) -> None:
         self.url = url
+        self._is_ready = is_ready
         self._parts = (command, port, log, 10.0, stop)
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         self._stack.enter_context(running(*self._parts))
+        give_up = time.monotonic() + 30
+        while self._is_ready and subprocess.run(self._is_ready, check=False).returncode:
+            assert time.monotonic() < give_up, f"{self.url} does not get ready"
+            time.sleep(0.05)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -89,7 +101,7 @@ class Server:
     def restart(self) -> None:
         """Stop the server and start it again, on the same port. What it keeps in memory is lost."""
         self._stack.close()
-        self._stack.enter_context(running(*self._parts))
+        self.__enter__()
 
 
 def redis_server(log: Path) -> Server:
@@ -117,12 +129,22 @@ def postgres_server(log: Path) -> Generator[Server]:
         subprocess.run(setup, check=True, capture_output=True)
         options = ["-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", folder, "-c", "max_connections=200"]
         command = [*as_owner, str(program / "postgres"), *options]
+        url = f"postgresql://mux@127.0.0.1:{port}/postgres"
+        is_ready = [str(program / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
         # SIGINT: it does not wait for its clients.
-        with Server(command, port, log, f"postgresql://mux@127.0.0.1:{port}/postgres", stop=signal.SIGINT) as server:
-            give_up = time.monotonic() + 30
-            while subprocess.run(
-                [str(program / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)], check=False
-            ).returncode:
-                assert time.monotonic() < give_up, log.read_text()
-                time.sleep(0.05)
+        with Server(command, port, log, url, stop=signal.SIGINT, is_ready=is_ready) as server:
             yield server
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Generator[Server]:
+    """PostgreSQL with an empty database, for one test."""
+    with postgres_server(tmp_path / "postgres.log") as server:
+        yield server
+
+
+@pytest.fixture
+def limits(tmp_path: Path) -> Generator[Server]:
+    """Redis, for one test."""
+    with redis_server(tmp_path / "redis.log") as server:
+        yield server

@@ -90,7 +90,7 @@ class Postponed:
     pause: float = 0.0
     is_unsent: bool = False
     is_outage: bool = False
-    fatal: str | None = None
+    fatal: MuxError | None = None
 
 
 async def attempt(
@@ -121,7 +121,7 @@ async def attempt(
         value = await caller.call(operation, attrs.evolve(call.arguments, once=once))
     except _FATAL as error:
         is_unsent = since is None and (progress.is_first or operation.replay is Replay.NEVER)
-        return Postponed(progress, is_unsent=is_unsent, fatal=str(error))
+        return Postponed(progress, is_unsent=is_unsent, fatal=error)
     except NotFoundError as error:
         if operation.method == "DELETE" and not progress.is_first:  # an earlier request has deleted it
             return RowFinished(call, RowStage.DONE)

@@ -27,7 +27,7 @@ import attrs
 from mux_async._checks import check_callable, check_choice, check_instance, check_mapping, check_path, check_whole, wrong
 from mux_async._journal_errors import JournalError
 from mux_async._resource import Caller
-from mux_async._tracebacks import hides_methods
+from mux_async._tracebacks import hides_methods, single_error
 from mux_async.bulk._attempt import RowFinished, RowProgress, attempt
 from mux_async.bulk._journal import BulkJournal, RowStage, StoredRow
 from mux_async.bulk._operations import find_method
@@ -41,14 +41,15 @@ Rows: TypeAlias = "str | os.PathLike[str] | bytes | Iterable[str | Mapping[str, 
 
 @attrs.frozen
 class BulkSummary:
-    """The end of a run.
+    """The end of a run, or its state at a moment; see `Bulk.summary`.
 
     Attributes:
         done: Rows that this run performed.
         done_before: Rows that earlier runs performed.
         failed: Rows that are failed, in this run or before.
         unknown: Rows that may have been performed; see `RowStage`.
-        not_started: Rows that were not sent, because the run was stopped or ended.
+        not_started: Rows that were not sent, because the run was stopped or ended; and those that were sent and have no outcome, if it was
+            cancelled.
         elapsed: Seconds.
         reason: Why the run ended early; ``None`` for a run that reached its end or was stopped.
         errors: Number of failed rows of this run by the class of their error.
@@ -135,7 +136,7 @@ class Bulk:
         self._journal = journal
         self._concurrency = concurrency
         self._confirm = confirm
-        self._has_run = False
+        self._started: float | None = None
         self._max_failures = max_failures
         self._on_event = on_event
         self._reason: str | None = None
@@ -165,6 +166,21 @@ class Bulk:
         """
         self._confirm = text
 
+    async def environment(self) -> str | None:
+        """Return the id of the credentials' environment; ``None`` if they may not ask for it.
+
+        Raises:
+            MuxError: The credentials cannot be checked.
+        """
+        from mux_async.resources.system import System
+
+        try:
+            token = await System(self._caller).utilities.whoami()
+        except PermissionDeniedError:
+            return None
+        found = cast("object", token.environment_id)
+        return found if isinstance(found, str) else None
+
     def stop(self) -> None:
         """Begin no more rows. Those that were begun are finished, then `run` returns."""
         self._is_stopping = True
@@ -181,10 +197,9 @@ class Bulk:
             MuxError: The credentials cannot be checked.
         """
         self.plan.check_confirmation(self._confirm)
-        if self._has_run:
+        if self._started is not None:
             raise ConfigurationError("this bulk change has run: make another one, with the same journal to continue it")
-        self._has_run = True
-        started = anyio.current_time()
+        self._started = anyio.current_time()
         given = self._journal
         journal = given if isinstance(given, BulkJournal) else await anyio.to_thread.run_sync(_open, given)
         try:
@@ -195,10 +210,15 @@ class Bulk:
                 if lease is not None:
                     lease.drop()
         except BaseExceptionGroup as group:
-            raise _single_error(group) from None
+            raise single_error(group) from None
         finally:
             if journal is not given:
                 journal.close()
+        return self.summary
+
+    @property
+    def summary(self) -> BulkSummary:
+        """What this run has done so far; the end of a run that was cancelled."""
         finished = {RowStage.DONE, RowStage.FAILED, RowStage.UNKNOWN}
         return BulkSummary(
             done=self._counts[RowStage.DONE],
@@ -206,7 +226,7 @@ class Bulk:
             failed=self._counts[RowStage.FAILED] + self._before[RowStage.FAILED],
             unknown=self._counts[RowStage.UNKNOWN] + self._before[RowStage.UNKNOWN],
             not_started=len(self.plan.calls) - sum((self._counts + self._before)[stage] for stage in finished),
-            elapsed=anyio.current_time() - started,
+            elapsed=0.0 if self._started is None else anyio.current_time() - self._started,
             reason=self._reason,
             errors=dict(self._errors.most_common()),
         )
@@ -231,8 +251,6 @@ class Bulk:
 
     async def _check_owner(self, journal: BulkJournal) -> None:
         """Check that the journal is of this change, and the credentials of the environment in which it began."""
-        from mux_async.resources.system import System
-
         name = str(journal.path)
         noted = await anyio.to_thread.run_sync(journal.note, "operation", self.plan.operation)
         if noted != self.plan.operation:
@@ -242,12 +260,7 @@ class Bulk:
             raise JournalError(
                 f"the journal {name!r} belongs to {noted}, and this is {base_url}: use that server, or another journal"
             )
-        try:
-            token = await System(self._caller).utilities.whoami()
-        except PermissionDeniedError:  # a token that may not ask
-            return
-        environment = token.environment_id
-        if isinstance(cast("object", environment), str):
+        if (environment := await self.environment()) is not None:
             noted = await anyio.to_thread.run_sync(journal.note, "environment", environment)
             if noted != environment:
                 raise JournalError(
@@ -279,7 +292,7 @@ class Bulk:
             if outcome.is_unsent:
                 await anyio.to_thread.run_sync(journal.set_stage, call.key, RowStage.PLANNED)
             if outcome.fatal is not None:
-                self._end(outcome.fatal)
+                self._end(str(outcome.fatal))
                 return None
             if outcome.is_outage and self._is_stopping:
                 return None
@@ -319,9 +332,3 @@ def _numbered(rows: Rows, form: ListForm | None) -> Iterator[tuple[int, Any]]:
 
 def _open(path: str | os.PathLike[str] | None) -> BulkJournal:
     return BulkJournal.in_memory() if path is None else BulkJournal.open(path)
-
-
-def _single_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the first error of a group, without the groups around it."""
-    first = group.exceptions[0]
-    return _single_error(cast("BaseExceptionGroup[BaseException]", first)) if isinstance(first, BaseExceptionGroup) else first

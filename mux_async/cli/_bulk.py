@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 import anyio
 import typer
 
-from mux_async.bulk import BulkJournal, BulkPlan, BulkPlanError, BulkSummary, RowFinished, RowStage, write_bulk_report
+from mux_async.bulk import Bulk, BulkJournal, BulkPlan, BulkPlanError, BulkSummary, RowFinished, RowStage, write_bulk_report
 from mux_async.bulk._report import check_bulk_report_path
 from mux_async.cli._client import BaseUrl, TransportName, make_client
 from mux_async.cli._database import database_of_hosts, storage_key
@@ -22,6 +22,8 @@ from mux_async.cli._output import FAILED, MOST_LINES, WRONG, complain, counted, 
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+
+    from mux_async import Mux
 
 SUFFIX = ".mux-bulk"
 _list, _run, _safety, _shown = (
@@ -97,9 +99,7 @@ def bulk(
     on: On = None,
     report: Report = None,
     concurrency: Annotated[int, _run(min=1, max=100, help="Requests at the same time. With --on, that of the workers.")] = 8,
-    max_failures: Annotated[
-        int, _run(min=0, help="End after this many failures in a row; 0 for no bound. Not with --on.")
-    ] = 25,
+    max_failures: Annotated[int, _run(min=0, help="End after this many failures in a row; 0 for no bound.")] = 25,
     dry_run: Annotated[bool, _run("--dry-run", help="Show what would be done. Sends nothing.")] = False,
     most: Annotated[
         int | None, _safety("--max", min=0, metavar="N", help="Do nothing if there are more rows. Required by --yes.")
@@ -149,8 +149,8 @@ def bulk(
         if len(error.problems) > MOST_LINES:
             complain(f"and {len(error.problems) - MOST_LINES} more rows")
         raise typer.Exit(WRONG) from None
-    plan = run.plan
-    count = reporter.rows = len(plan.calls)
+    plan, reporter.run = run.plan, run
+    count = len(plan.calls)
     if most is not None and count > most:
         raise typer.BadParameter(f"there are {counted(count, 'row')}, and --max is {most}; nothing was sent")
     if yes and plan.is_destructive and most is None:
@@ -166,7 +166,8 @@ def bulk(
         run.confirm(plan.confirmation)
     stages = [*([RowStage.FAILED] if retry_failed else []), *([RowStage.UNKNOWN] if retry_unknown else [])]
     if database is not None:
-        _submit(database, plan, str(place), stages)
+        environment = anyio.run(_environment, client, run)
+        _submit(database, plan, str(place), stages, max_failures, environment)
         return
     if stages and place.exists():
         with BulkJournal.open(place) as book:
@@ -182,14 +183,30 @@ def bulk(
         raise typer.Exit(code or FAILED)
 
 
-def _submit(database: str, plan: BulkPlan, name: str, stages: Sequence[RowStage]) -> None:
+async def _environment(client: Mux, run: Bulk) -> str | None:
+    async with client:
+        return await run.environment()
+
+
+def _submit(
+    database: str, plan: BulkPlan, name: str, stages: Sequence[RowStage], max_failures: int, environment: str | None
+) -> None:
     """Store the rows for the workers; what makes them unsafe was confirmed."""
     from mux_async.ingest import dbos
 
-    new, known = dbos.submit_bulk(database, plan, name=name, confirm=plan.confirmation, storage_key=storage_key())
+    new, known = dbos.submit_bulk(
+        database,
+        plan,
+        name=name,
+        confirm=plan.confirmation,
+        max_failures=max_failures,
+        environment=environment,
+        storage_key=storage_key(),
+    )
     line = f"{counted(new, 'row')} submitted, {known} known before"
     if stages and known:
-        line += f", {counted(dbos.retry_bulk(database, name, *stages, storage_key=storage_key()), 'row')} to retry"
+        count = dbos.retry_bulk(database, plan, *stages, name=name, confirm=plan.confirmation, storage_key=storage_key())
+        line += f", {counted(count, 'row')} to retry"
     stdout().print(f"{line}; the journal is {printable(name)}", markup=False)
     if plan.problems:
         raise typer.Exit(FAILED)
@@ -212,12 +229,13 @@ def bulk_status(
     """
     if report is not None:
         check_bulk_report_path(report)
-    unfinished = {RowStage.FAILED, RowStage.UNKNOWN}
+    unfinished, reason = {RowStage.FAILED, RowStage.UNKNOWN}, None
     if on is not None:
         from mux_async.ingest import dbos
 
         database, key = database_of_hosts(on), storage_key()
         counts = dbos.bulk_counts(database, journal, storage_key=key)
+        reason = dbos.bulk_reason(database, journal, storage_key=key)
         open_rows = list(dbos.bulk_entries(database, journal, *unfinished, storage_key=key))
         if report is not None:
             write_bulk_report(report, dbos.bulk_entries(database, journal, storage_key=key))
@@ -228,11 +246,14 @@ def bulk_status(
             if report is not None:
                 write_bulk_report(report, book.entries())
     if as_json:
-        typer.echo(json.dumps({"rows": sum(counts.values()), **{str(stage): counts.get(stage, 0) for stage in RowStage}}))
+        shown = {"rows": sum(counts.values()), **{str(stage): counts.get(stage, 0) for stage in RowStage}}
+        typer.echo(json.dumps(shown if reason is None else {**shown, "reason": reason}))
     else:
         console = stdout()
         stages = ", ".join(f"{counts[stage]} {stage}" for stage in RowStage if counts.get(stage))
         console.print(f"{counted(sum(counts.values()), 'row')}: {stages or 'none'}", markup=False)
+        if reason is not None:
+            console.print(f"ended early: {printable(reason)}; submit the list again to continue", markup=False)
         for row in open_rows[:MOST_LINES]:
             console.print(f"{row.stage} {printable(row.label)}: {printable(row.error or '')}", markup=False)
         if len(open_rows) > MOST_LINES:
@@ -261,28 +282,28 @@ def _confirm(text: str, base_url: str) -> None:
 class _Reporter:
     """Shows the progress: JSON lines for programs, a bar with the time left on a terminal."""
 
+    run: Bulk
+
     def __init__(self, *, as_json: bool) -> None:
-        self.rows = 0
         self._as_json = as_json
         self._progress: Progress | None = None
         self._bar: TaskID | None = None
 
     def begin(self) -> None:
         if self._as_json:
-            _print_json(event="begin", rows=self.rows)
+            _print_json(event="begin", rows=len(self.run.plan.calls))
             return
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[failed]} failed"))
         self._progress = Progress(*columns, console=stdout(), speed_estimate_period=120)
         self._progress.start()
-        self._bar = self._progress.add_task("rows", total=self.rows, failed=0)
+        self._bar = self._progress.add_task("rows", total=len(self.run.plan.calls), failed=0)
 
     def end(self, summary: BulkSummary | None) -> None:
         if self._progress is not None:
             self._progress.stop()
-        if summary is None:
-            return
+        summary = summary or self.run.summary  # a second interrupt cancels the run
         counts = {name: getattr(summary, name) for name in ("done", "done_before", "failed", "unknown", "not_started")}
         if self._as_json:
             _print_json(event="end", **counts, reason=summary.reason, errors=dict(summary.errors))

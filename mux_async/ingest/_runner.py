@@ -24,14 +24,13 @@ from typing import TYPE_CHECKING, Final, cast
 
 import anyio
 import anyio.to_thread
-import attrs
 from anyio.abc import TaskGroup
 
 from mux_async._checks import check_callable, check_flag, check_instance, check_path, check_period, check_whole, wrong
 from mux_async._client import Mux, for_long_work
-from mux_async._tracebacks import hides_methods
+from mux_async._tracebacks import hides_methods, single_error
 from mux_async._types import UNSET, Unset
-from mux_async.errors import AssetErroredError, ConfigurationError, InvalidRequestError, MuxError
+from mux_async.errors import ConfigurationError, InvalidRequestError, MuxError
 from mux_async.ingest._create_refusals import Refusals
 from mux_async.ingest._events import (
     EventCallback,
@@ -44,7 +43,7 @@ from mux_async.ingest._events import (
     ItemSkipped,
     RunsAdopted,
 )
-from mux_async.ingest._failures import MAX_OUTAGES, MAX_UNKNOWN_OUTCOMES, Fault, fault_of, pause_after
+from mux_async.ingest._failures import MAX_OUTAGES, MAX_UNKNOWN_OUTCOMES, Fault, pause_after
 from mux_async.ingest._item_queue import ItemQueue
 from mux_async.ingest._item_reporter import ItemReporter
 from mux_async.ingest._items import Item
@@ -53,25 +52,20 @@ from mux_async.ingest._journal_store import Change
 from mux_async.ingest._journal_writer import JournalWriter
 from mux_async.ingest._reconcile import Reconciler, check_account
 from mux_async.ingest._runs import begin_run, expire_runs
-from mux_async.ingest._steps import ActiveItem, IngestOptions, Steps
+from mux_async.ingest._steps import ActiveItem, IngestOptions, Steps, dead_state
 from mux_async.ingest.machine import (
     Create,
-    Died,
-    ItemError,
     ItemState,
-    NothingCreated,
     Reconcile,
     Send,
     Stage,
     WaitReady,
-    advance,
     next_step,
 )
 from mux_async.uploads import Uploads, UploadState
 from mux_async.uploads.machine import DEFAULT_CHUNK_SIZE
 
 if TYPE_CHECKING:
-    from mux_async.models import Asset
     from mux_async.params import PlaybackPolicyParam
 
 DEFAULT_CONCURRENCY: Final = 4
@@ -196,7 +190,7 @@ class Ingest:
                 with anyio.CancelScope() as self._scope:
                     await self._run(queue)
             except BaseExceptionGroup as group:
-                raise _single_error(group) from None
+                raise single_error(group) from None
             finally:
                 with anyio.CancelScope(shield=True):  # one or two transactions
                     await self._writer.close()
@@ -287,11 +281,11 @@ class Ingest:
             self._open[claimed.item.key] = active
             if active.state.is_fetched != (active.item.url is not None):
                 self._fail(active, InvalidRequestError(_KIND_CHANGED.format(active.item.source, active.item.key)))
-            asset = await self._run_steps(active, until_waiting=True)
+            await self._run_steps(active, until_waiting=True)
             await self._finish_refused()
             step = next_step(active.state)
             if step is None:
-                await self._finish(active, asset)
+                await self._finish(active)
             elif isinstance(step, Reconcile):
                 queue.defer(active.item)
                 self._reconciler.add(active.state)
@@ -301,68 +295,61 @@ class Ingest:
 
     async def _wait(self, active: ActiveItem) -> None:
         try:
-            asset = await self._run_steps(active)
+            await self._run_steps(active)
             if active.state.stage.is_final:
-                await self._finish(active, asset)
+                await self._finish(active)
         finally:
             self._room.release()
 
-    async def _run_steps(self, active: ActiveItem, *, until_waiting: bool = False) -> Asset | None:
+    async def _run_steps(self, active: ActiveItem, *, until_waiting: bool = False) -> None:
         """Perform the steps of an item, up to its end, a lookup of its create, the end of the run, or, if set, the wait for its asset."""
-        asset: Asset | None = None
+        steps = self._steps
         while (step := next_step(active.state)) is not None and not isinstance(step, Reconcile):
-            if until_waiting and isinstance(step, WaitReady):
-                break
-            try:
-                match step:
-                    case Create():
-                        await self._steps.intend(active)
-                        await self._steps.create(active)
+            match step:
+                case Create():
+                    failure = await steps.attempt(active, steps.intend)
+                    failure = failure or await steps.attempt(active, steps.create, is_create=True)
+                    if failure is None:
                         self._refusals.accepted()
-                    case Send():
-                        await self._steps.send(active)
-                    case WaitReady():
-                        asset = await self._steps.wait(active, step)
+                case Send():
+                    failure = await steps.attempt(active, steps.send)
+                case WaitReady():
+                    if until_waiting:
+                        break
+                    failure = await steps.attempt(active, steps.wait)
+            if failure is None:
                 active.outages = 0
-            except MuxError as error:
-                is_create = active.state.stage is Stage.CREATING
-                fault = fault_of(error, is_create=is_create)
-                if is_create and fault is not Fault.UNKNOWN:
-                    self._steps.record(active, NothingCreated())
-                if fault is Fault.ACCOUNT:
-                    self._end_run(error, is_orderly=True)
-                    break
-                may_retry = self._may_retry(active, fault)
-                if may_retry and self._is_stopping:
-                    break  # a stopped run does not wait for the end of an outage; the next run continues
-                if not may_retry and isinstance(step, Create) and self._refusals.hold(active, error):
-                    if self._refusals.reason is not None:
-                        self._end_run(self._refusals.reason, is_orderly=True)
-                    break
-                if not may_retry:
-                    self._fail(active, error)
-                elif active.state.stage is not Stage.CREATING:  # the lookup of a create waits by itself
-                    await anyio.sleep(pause_after(active.outages))
-        return asset
+                continue
+            if failure.fault is Fault.ACCOUNT:
+                self._end_run(failure.error, is_orderly=True)
+                break
+            may_retry = self._may_retry(active, failure.fault)
+            if may_retry and self._is_stopping:
+                break  # a stopped run does not wait for the end of an outage; the next run continues
+            if not may_retry and isinstance(step, Create) and self._refusals.hold(active, failure.error):
+                if self._refusals.reason is not None:
+                    self._end_run(self._refusals.reason, is_orderly=True)
+                break
+            if not may_retry:
+                self._fail(active, failure.error)
+            elif active.state.stage is not Stage.CREATING:  # the lookup of a create waits by itself
+                await anyio.sleep(pause_after(active.outages))
 
     def _may_retry(self, active: ActiveItem, fault: Fault) -> bool:
-        """Return whether the item may be retried, and count its failures."""
+        """Return whether the item may be retried, and count its creates with an unknown outcome."""
         if fault is Fault.UNKNOWN:
             doubts = self._unknown_outcomes[active.item.key] = self._unknown_outcomes.get(active.item.key, 0) + 1
             return doubts <= MAX_UNKNOWN_OUTCOMES
-        active.outages += 1
         return fault is Fault.OUTAGE and active.outages <= MAX_OUTAGES
 
     def _fail(self, active: ActiveItem, error: MuxError) -> None:
-        if isinstance(error, AssetErroredError):
-            active.state = attrs.evolve(active.state, asset_id=error.asset_id)
-        active.state = advance(active.state, Died(ItemError(type(error).__name__, str(error))))
+        active.state = dead_state(active.state, error)
         self._emit(ItemMoved(active.item, active.state))
 
-    async def _finish(self, active: ActiveItem, asset: Asset | None) -> None:
+    async def _finish(self, active: ActiveItem) -> None:
         item, state = active.item, active.state
         seconds = anyio.current_time() - active.started
-        result = ItemResult.of(item, state, asset, seconds=seconds, base_url=self._client.base_url)
+        result = ItemResult.of(item, state, active.asset, seconds=seconds, base_url=self._client.base_url)
         outcome: dict[str, object] = {"playback_ids": dict(result.playback_ids), "duration": result.duration}
         await self._writer.commit(Change(state, outcome=outcome, seconds=round(seconds, 3)))
         del self._open[item.key]
@@ -378,7 +365,7 @@ class Ingest:
         """Finish held items that were refused for reasons of their own."""
         for active, error in self._refusals.released():
             self._fail(active, error)
-            await self._finish(active, None)
+            await self._finish(active)
 
     def _skip(self, item: Item, state: ItemState) -> None:
         self._open.pop(item.key, None)
@@ -402,14 +389,6 @@ class Ingest:
 
 async def _open_journal(path: str | os.PathLike[str] | None) -> Journal:
     return Journal.in_memory() if path is None else await anyio.to_thread.run_sync(Journal.open, path)
-
-
-def _single_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the error of a task without the groups around it; the group, if several tasks failed."""
-    inner = group.exceptions[0]
-    if len(group.exceptions) > 1:
-        return group
-    return _single_error(cast("BaseExceptionGroup[BaseException]", inner)) if isinstance(inner, BaseExceptionGroup) else inner
 
 
 def _policies(given: object) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, cast
 
 import anyio
@@ -17,8 +17,9 @@ import attrs
 
 from mux_async._idempotency.key import RecordedKey
 from mux_async._types import UNSET, Unset
-from mux_async.errors import InvalidRequestError, NotFoundError, UploadError
+from mux_async.errors import AssetErroredError, InvalidRequestError, MuxError, NotFoundError, UploadError
 from mux_async.ingest._events import IngestEvent, ItemMoved, ItemProgress
+from mux_async.ingest._failures import Fault, fault_of
 from mux_async.ingest._items import Item, fingerprint
 from mux_async.ingest._journal_store import Change
 from mux_async.ingest._reconcile import ServerClock
@@ -28,13 +29,15 @@ from mux_async.ingest.machine import (
     Began,
     BytesMoved,
     BytesSent,
+    Died,
+    ItemError,
     ItemEvent,
     ItemState,
+    NothingCreated,
     SessionLost,
     SourceChanged,
     Stage,
     UploadCreated,
-    WaitReady,
     advance,
 )
 from mux_async.uploads import UploadGoneError, UploadProgress, Uploads, UploadState
@@ -72,8 +75,25 @@ class ActiveItem:
     """Whether the file has changed since its upload was created."""
     upload: Upload | None = None
     """Has the URL, which is a secret and not part of the state."""
+    asset: Asset | None = None
+    """The ready asset."""
     outages: int = 0
-    """Failures in a row that are not the item's fault."""
+    """Failures in a row whose outcome is known."""
+
+
+@attrs.frozen
+class StepFailure:
+    """A failed attempt of a step."""
+
+    error: MuxError
+    fault: Fault
+
+
+def dead_state(state: ItemState, error: Exception) -> ItemState:
+    """Return the state of an item that died of *error*."""
+    if isinstance(error, AssetErroredError):
+        state = attrs.evolve(state, asset_id=error.asset_id)
+    return advance(state, Died(ItemError(type(error).__name__, str(error))))
 
 
 class StateWriter(Protocol):
@@ -115,6 +135,20 @@ class Steps:
         active.state = advance(active.state, event)
         self._emit(ItemMoved(active.item, active.state))
         return Change(active.state, fingerprint(active.item) if is_new else None)
+
+    async def attempt(
+        self, active: ActiveItem, work: Callable[[ActiveItem], Awaitable[object]], *, is_create: bool = False
+    ) -> StepFailure | None:
+        """Perform one of the steps below once. Returns how it failed. What an error says about a create is recorded."""
+        try:
+            await work(active)
+        except MuxError as error:
+            fault = fault_of(error, is_create=is_create)
+            if is_create and fault is not Fault.UNKNOWN:
+                self.record(active, NothingCreated())
+            active.outages += fault is not Fault.UNKNOWN
+            return StepFailure(error, fault)
+        return None
 
     async def intend(self, active: ActiveItem) -> None:
         """Write the intent of a create, with its time by the server's clock. Raises if the file has changed since the item was made."""
@@ -214,16 +248,15 @@ class Steps:
         active.is_changed = False
         self.record(active, SourceChanged())
 
-    async def wait(self, active: ActiveItem, step: WaitReady) -> Asset:
+    async def wait(self, active: ActiveItem) -> None:
         """Wait for the asset to be ready."""
         self.record(active, Began())
-        assets = self._client.video.assets
-        if step.asset_id is not None:
-            asset = await assets.wait_until_ready(step.asset_id, timeout=self._options.wait_timeout)
+        assets, state = self._client.video.assets, active.state
+        if state.asset_id is not None:
+            active.asset = await assets.wait_until_ready(state.asset_id, timeout=self._options.wait_timeout)
         else:
-            asset = await assets.wait_for_upload(step.upload_id or "", timeout=self._options.wait_timeout)
-        self.record(active, BecameReady(asset.id))
-        return asset
+            active.asset = await assets.wait_for_upload(state.upload_id or "", timeout=self._options.wait_timeout)
+        self.record(active, BecameReady(active.asset.id))
 
 
 def _check_unchanged(item: Item) -> None:

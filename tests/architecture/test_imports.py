@@ -19,7 +19,16 @@ MAY_NAME_HTTP = {"emulator", "testing", "cli"}
 """They sit on top, and serve or fake HTTP."""
 SERVES_IN_A_FRAMEWORK = "webhooks/aiohttp_web.py"
 """An adapter to a web framework that happens to be a client too; nothing imports it but who uses that framework."""
-MAY_NAME_A_LOOP = {"transport.py", "_per_loop.py", "_leader.py", "testing", "emulator", "cli", "ingest/dbos/_worker.py"}
+MAY_NAME_A_LOOP = {
+    "transport.py",
+    "_per_loop.py",
+    "_leader.py",
+    "testing",
+    "emulator",
+    "cli",
+    "ingest/dbos/_context.py",
+    "ingest/dbos/_worker.py",
+}
 """The core speaks anyio. `transport.py` tells the loops apart, `_per_loop.py` closes what they leave, and every paced request pays for
 `_leader`; DBOS is asyncio's; the others sit at the edge, where a loop is started."""
 

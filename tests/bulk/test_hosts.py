@@ -2,44 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
+import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Self, cast
+from typing import cast
 
 import anyio
 import psycopg
 import pytest
 
-from mux_async import ConfigurationError, InvalidRequestError, LimitSettings, Mux
+from mux_async import AuthenticationError, ConfigurationError, InvalidRequestError, LimitSettings, Mux
 from mux_async.bulk import BulkPlan, RowStage
 from mux_async.emulator import Emulator, EmulatorSettings, EmulatorTransport, Fault
-from mux_async.ingest.dbos import bulk_counts, bulk_entries, submit_bulk
+from mux_async.ingest.dbos import bulk_counts, bulk_entries, bulk_reason, retry_bulk, submit_bulk
 from mux_async.models import Asset
-from tests._servers import Server, postgres_server, redis_server
+from tests._servers import Server
 from tests.cli.commands import CREDENTIALS, command, environment, run, serve_here
+from tests.ingest.hosts.test_database import make_worker, work_until
+from tests.ingest.hosts.workers import CHILD, Workers
 
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(600)]
 
-WORKER = Path(__file__).parents[1] / "ingest" / "hosts" / "child.py"
 FINISHED = {RowStage.DONE, RowStage.FAILED, RowStage.UNKNOWN}
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Generator[Server]:
-    with postgres_server(tmp_path / "postgres.log") as server:
-        yield server
-
-
-@pytest.fixture
-def limits(tmp_path: Path) -> Generator[Server]:
-    with redis_server(tmp_path / "redis.log") as server:
-        yield server
 
 
 @pytest.fixture
@@ -78,47 +70,28 @@ def plan(emulator: Emulator, operation: str, rows: Sequence[str] | Sequence[Mapp
     return connect(emulator).bulk(operation, rows).plan
 
 
-class Workers:
-    """Three worker processes. Use as a context manager; what it leaves running is killed."""
+def perform(processes: Workers, database: Server, *names: str, kills: int = 0) -> None:
+    """Wait until every row is finished; meanwhile kill *kills* workers, each after a moment, and start others in their places."""
+    chance = random.Random(1)
+    give_up = time.monotonic() + 300
+    processes.start(3)
+    while True:
+        time.sleep(chance.uniform(0.2, 1.0))
+        counts = sum((Counter(bulk_counts(database.url, name)) for name in names), Counter[RowStage]())
+        if set(counts) <= FINISHED:
+            return
+        if kills and counts[RowStage.DONE] > 5:
+            kills -= 1
+            processes.kill(chance.choice(processes.running))
+            processes.renew(3)
+        assert time.monotonic() < give_up, counts
 
-    def __init__(self, database: Server, limits: Server, origin: str, log: Path) -> None:
-        self._command = [sys.executable, str(WORKER), database.url, origin, limits.url, "100"]
-        self._database = database.url
-        self._output = log.open("wb")
-        self._running: list[subprocess.Popen[bytes]] = []
 
-    def __enter__(self) -> Self:
-        for _ in range(3):
-            self._start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for process in list(self._running):
-            self._kill(process)
-        self._output.close()
-
-    def _start(self) -> None:
-        self._running.append(subprocess.Popen(self._command, stdout=self._output, stderr=subprocess.STDOUT, env=environment()))
-
-    def _kill(self, process: subprocess.Popen[bytes]) -> None:
-        process.kill()
-        process.wait()
-        self._running.remove(process)
-
-    def perform(self, *names: str, kills: int = 0) -> None:
-        """Wait until every row is finished; meanwhile kill *kills* workers, each after a moment, and start others in their places."""
-        chance = random.Random(1)
-        give_up = time.monotonic() + 300
-        while True:
-            time.sleep(chance.uniform(0.2, 1.0))
-            counts = sum((Counter(bulk_counts(self._database, name)) for name in names), Counter[RowStage]())
-            if set(counts) <= FINISHED:
-                return
-            if kills and counts[RowStage.DONE] > 5:
-                kills -= 1
-                self._kill(chance.choice(self._running))
-                self._start()
-            assert time.monotonic() < give_up, counts
+async def until(is_done: Callable[[], bool]) -> None:
+    while True:
+        if await asyncio.to_thread(is_done):
+            return
+        await asyncio.sleep(0.1)
 
 
 def test_every_row_once(database: Server, limits: Server, emulator: Emulator, tmp_path: Path) -> None:
@@ -141,8 +114,8 @@ def test_every_row_once(database: Server, limits: Server, emulator: Emulator, tm
         emulator.faults.add(Fault(method=method, nth=range(20, 400, 40), cut="before"))
         emulator.faults.add(Fault(method=method, nth=range(30, 400, 40), status=503))
 
-    with serve_here(emulator) as server, Workers(database, limits, server.origin, tmp_path / "workers.log") as processes:
-        processes.perform("creates", "deletes", "unkeyed", kills=8)
+    with serve_here(emulator) as server, Workers(database, limits, server.origin, 100, tmp_path / "workers.log") as processes:
+        perform(processes, database, "creates", "deletes", "unkeyed", kills=8)
 
     assert bulk_counts(database.url, "creates") == {RowStage.DONE: 200}
     assert bulk_counts(database.url, "deletes") == {RowStage.DONE: 100}
@@ -158,6 +131,77 @@ def test_every_row_once(database: Server, limits: Server, emulator: Emulator, tm
     print(Counter(stages.values()))
 
 
+@pytest.mark.timeout(400)
+def test_ten_thousand_rows(database: Server, limits: Server, emulator: Emulator, tmp_path: Path) -> None:
+    """10,000 rows, faults, kills, a worker that was suspended for longer than the adoption time, PostgreSQL restarted: each row is done
+    once, or reported.
+
+    Creates are counted by what exists, updates by what they set. Requests that cannot be recognised are done at most once.
+    """
+    old = make_assets(emulator, 500)
+    updates = plan(
+        emulator, "video.assets.update", [{"asset_id": each, "passthrough": f"{n} {each}"} for each in old for n in range(15)]
+    )
+    creates = plan(
+        emulator,
+        "video.assets.create",
+        [{"inputs": [{"url": "https://example.com/b.mp4"}], "passthrough": f"row {number}"} for number in range(2000)],
+    )
+    unkeyed = plan(emulator, "video.assets.create_playback_id", [{"asset_id": each, "policy": "public"} for each in old])
+    rows = {"updates": updates, "creates": creates, "unkeyed": unkeyed}
+    assert sum(len(each.calls) for each in rows.values()) == 10_000
+    for name, each in rows.items():
+        submit_bulk(database.url, each, name=name)
+    for method, count in (("POST", 2500), ("PATCH", 7500)):
+        emulator.faults.add(Fault(method=method, nth=range(50, count, 400), cut="after"))
+        emulator.faults.add(Fault(method=method, nth=range(150, count, 400), cut="before"))
+        emulator.faults.add(Fault(method=method, nth=range(250, count, 400), status=503))
+
+    def counts() -> Counter[RowStage]:
+        return sum((Counter(bulk_counts(database.url, name)) for name in rows), Counter[RowStage]())
+
+    with (
+        serve_here(emulator) as server,
+        Workers(database, limits, server.origin, 10_000, tmp_path / "workers.log", concurrency=16) as processes,
+    ):
+        processes.start(3)
+        suspended, kills, chance, give_up = processes.running[0], 0, random.Random(1), time.monotonic() + 360
+        woken = give_up
+        while not set(found := counts()) <= FINISHED:
+            assert time.monotonic() < give_up, found
+            time.sleep(1.0)
+            done = sum(found[stage] for stage in FINISHED)
+            if done > 800 * (kills + 1):
+                kills += 1
+                processes.kill(chance.choice([each for each in processes.running if each is not suspended]))
+                processes.renew(3)
+                match kills:
+                    case 2:
+                        suspended.send_signal(signal.SIGSTOP)
+                        woken = time.monotonic() + 12
+                    case 6:
+                        database.restart()
+                    case _:
+                        pass
+            if time.monotonic() > woken:
+                suspended.send_signal(signal.SIGCONT)
+        print(f"{kills} kills, {found}")
+
+    assert kills >= 8
+    assert bulk_counts(database.url, "updates") == {RowStage.DONE: 7500}
+    assert bulk_counts(database.url, "creates") == {RowStage.DONE: 2000}
+    everything = assets(emulator)
+    made = Counter(asset.passthrough for asset in everything if (asset.passthrough or "").startswith("row "))
+    assert made == Counter(f"row {each}" for each in range(2000))
+    ids = {str(asset.id): asset for asset in everything}
+    assert all((ids[each].passthrough or "").endswith(each) for each in old)
+    reported = {row.label.removeprefix("asset_id="): row.stage for row in bulk_entries(database.url, "unkeyed")}
+    given = {each: len(ids[each].playback_ids or ()) for each in old}
+    assert {given[each] for each, stage in reported.items() if stage is RowStage.DONE} == {1}
+    assert {given[each] for each, stage in reported.items() if stage is RowStage.UNKNOWN} <= {0, 1}
+    assert {reported[each] for each in old} <= {RowStage.DONE, RowStage.UNKNOWN}
+
+
 def test_wrong_credentials_fail_no_row(database: Server, limits: Server, emulator: Emulator, tmp_path: Path) -> None:
     """A worker whose credentials are refused ends, and another one performs its rows."""
     first, second = make_assets(emulator, 2)
@@ -166,12 +210,12 @@ def test_wrong_credentials_fail_no_row(database: Server, limits: Server, emulato
     emulator.faults.add(Fault(method="PATCH", nth=[1], status=401))
     log = tmp_path / "worker.log"
     with serve_here(emulator) as server, log.open("wb") as output:
-        arguments = [sys.executable, str(WORKER), database.url, server.origin, limits.url, "100"]
+        arguments = [sys.executable, str(CHILD), database.url, server.origin, limits.url, "100"]
         done = subprocess.run(arguments, check=False, stdout=output, stderr=subprocess.STDOUT, env=environment(), timeout=60)
-        assert done.returncode == 0, log.read_text()
+        assert (done.returncode, "AuthenticationError" in log.read_text()) == (1, True), log.read_text()
         assert bulk_counts(database.url, "x").get(RowStage.FAILED, 0) == 0
-        with Workers(database, limits, server.origin, tmp_path / "workers.log") as processes:
-            processes.perform("x")
+        with Workers(database, limits, server.origin, 100, tmp_path / "workers.log") as processes:
+            perform(processes, database, "x")
     assert bulk_counts(database.url, "x") == {RowStage.DONE: 2}
     assert [asset.passthrough for asset in assets(emulator)] == ["done", "done"]
 
@@ -205,6 +249,81 @@ def test_what_is_refused(database: Server, emulator: Emulator, tmp_path: Path) -
     submit_bulk(database.url, plan(emulator, "video.assets.delete", old), name="x", confirm="video.assets.delete 2")
     with pytest.raises(ConfigurationError, match=r"is of video\.assets\.delete"):
         submit_bulk(database.url, plan(emulator, "video.assets.update", [{"asset_id": "a"}]), name="x")
+
+
+def test_refused_credentials_end_a_worker_at_once(database: Server, emulator: Emulator) -> None:
+    """A worker whose credentials are refused does not wait for all of its ``drain``, and raises the error. The rows stay."""
+    old = make_assets(emulator, 30)
+    submit_bulk(database.url, plan(emulator, "video.assets.update", [{"asset_id": each} for each in old]), name="x")
+    emulator.faults.add(Fault(method="PATCH", status=401))
+    began = time.monotonic()
+    with pytest.raises(AuthenticationError):
+        anyio.run(make_worker(database.url, emulator, drain=300.0).run)
+    assert time.monotonic() - began < 60
+    assert bulk_counts(database.url, "x") == {RowStage.PLANNED: 30}
+
+
+def test_many_failures_end_the_change(database: Server, emulator: Emulator) -> None:
+    """After ``max_failures`` failed rows in a row nothing more is sent, with the reason; submitting the list again continues."""
+    old = make_assets(emulator, 60)
+    updates = plan(emulator, "video.assets.update", [{"asset_id": each, "passthrough": "x"} for each in old])
+    submit_bulk(database.url, updates, name="x", max_failures=5)
+    emulator.faults.add(Fault(method="PATCH", status=400, nth=range(10, 1000)))
+
+    assert asyncio.run(
+        work_until(make_worker(database.url, emulator), partial(until, lambda: bulk_reason(database.url, "x") is not None))
+    )
+    counts = bulk_counts(database.url, "x")
+    assert counts[RowStage.DONE] == 9
+    assert 5 <= counts[RowStage.FAILED] <= 20
+    assert counts[RowStage.PLANNED] == 51 - counts[RowStage.FAILED]
+    assert "5 rows failed one after the other, the last with: BadRequestError" in (bulk_reason(database.url, "x") or "")
+    emulator.faults.clear()
+    assert submit_bulk(database.url, updates, name="x", max_failures=5) == (0, 60)
+    assert retry_bulk(database.url, updates, name="x") == counts[RowStage.FAILED]
+    assert bulk_reason(database.url, "x") is None
+
+    assert asyncio.run(
+        work_until(
+            make_worker(database.url, emulator), partial(until, lambda: bulk_counts(database.url, "x") == {RowStage.DONE: 60})
+        )
+    )
+    assert {asset.passthrough for asset in assets(emulator)} == {"x"}
+
+
+def test_retries_are_as_safe_as_the_first_time(database: Server, emulator: Emulator) -> None:
+    """A retry of deletes needs the confirmation, and sends no rows again that are not in the list; two at once are one."""
+    missing = [f"missing{number}" for number in range(4)]
+    everything, two = (plan(emulator, "video.assets.delete", names) for names in (missing, missing[:2]))
+    submit_bulk(database.url, everything, name="x", confirm=everything.confirmation)
+
+    assert asyncio.run(
+        work_until(
+            make_worker(database.url, emulator), partial(until, lambda: bulk_counts(database.url, "x") == {RowStage.FAILED: 4})
+        )
+    )
+    for wrong in (None, everything.confirmation):
+        with pytest.raises(ConfigurationError, match="nothing was sent"):
+            retry_bulk(database.url, two, name="x", confirm=wrong)
+
+    async def both() -> list[int]:
+        retry = partial(retry_bulk, database.url, two, name="x", confirm=two.confirmation)
+        return await asyncio.gather(*(asyncio.to_thread(retry) for _ in range(3)))
+
+    assert sum(asyncio.run(both())) == 2
+    assert bulk_counts(database.url, "x") == {RowStage.FAILED: 2, RowStage.PLANNED: 2}
+
+
+def test_another_environment(database: Server, emulator: Emulator) -> None:
+    """Rows for another environment than the workers' are not stored."""
+    updates = plan(emulator, "video.assets.update", make_assets(emulator, 1))
+    submit_bulk(database.url, updates, name="x", environment="first")
+    with pytest.raises(ConfigurationError, match="belong to the environment 'first', and these credentials are for 'second'"):
+        submit_bulk(database.url, updates, name="y", environment="second")
+    with pytest.raises(ConfigurationError, match="there are: 'x'"):
+        bulk_counts(database.url, "y")
+    with pytest.raises(ConfigurationError, match="belong to the environment 'first'"):
+        asyncio.run(make_worker(database.url, emulator).run())
 
 
 def test_on_the_command_line(database: Server, limits: Server, emulator: Emulator, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import signal
 import subprocess
 import time
 import urllib.request
@@ -15,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from mux_async.emulator import EmulatorSettings
-from tests.cli.commands import CREDENTIALS, Done, Emulate, command, emulate_here, environment, run_here
+from mux_async.emulator import Emulator, EmulatorSettings, Fault
+from tests.cli.commands import CREDENTIALS, Done, Emulate, command, emulate_here, environment, run_here, serve_here
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +66,26 @@ def test_a_table(emulator: Emulate, folder: Path) -> None:
     assert [(each["stage"], each["label"]) for each in report] == [("done", f"asset_id={each}") for each in ids]
     status = run_here("bulk-status", "titles.csv.video.assets.update.mux-bulk", "--json")
     assert (status.returncode, json.loads(status.stdout)["done"]) == (0, 3)
+
+
+def test_two_interrupts(folder: Path) -> None:
+    """A second Ctrl-C ends at once, and standard output ends with the ``end`` line as after the first one."""
+    (folder / "ids.txt").write_text("a\n" * 3)
+    slow_emulator = Emulator(EmulatorSettings(limits=None))
+    slow_emulator.faults.add(Fault(method="DELETE", delay=60.0))
+    with serve_here(slow_emulator) as slow:
+        env = environment({**CREDENTIALS, "MUX_BASE_URL": slow.origin})
+        arguments = command("bulk", "video.assets.delete", "ids.txt", "--yes", "--max", "3")
+        with subprocess.Popen(arguments, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            assert json.loads(process.stdout.readline())["event"] == "begin"
+            process.send_signal(signal.SIGINT)
+            assert any(b"Ctrl-C" in line for line in process.stderr)
+            process.send_signal(signal.SIGINT)
+            output, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert json.loads(output.splitlines()[-1])["event"] == "end"
 
 
 def test_failed_rows(emulator: Emulate, folder: Path) -> None:

@@ -16,7 +16,7 @@ repeated: the intent of a create is a step of its own, and a create that does no
 asset or upload that an earlier attempt may have created.
 """
 
-from mux_async.ingest.dbos._bulk import bulk_counts, bulk_entries, retry_bulk, submit_bulk
+from mux_async.ingest.dbos._bulk import bulk_counts, bulk_entries, bulk_reason, retry_bulk, submit_bulk
 from mux_async.ingest.dbos._database import ItemFailedError
 from mux_async.ingest.dbos._status import DistributedStatus, entries, retry_failed, status
 from mux_async.ingest.dbos._submit import submit
@@ -28,6 +28,7 @@ __all__ = [
     "Worker",
     "bulk_counts",
     "bulk_entries",
+    "bulk_reason",
     "entries",
     "retry_bulk",
     "retry_failed",

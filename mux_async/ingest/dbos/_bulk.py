@@ -1,7 +1,6 @@
-"""Bulk changes on many hosts: `submit_bulk` stores the rows, and the workers of an ingest perform them.
+"""Bulk changes on many hosts: `submit_bulk` stores the rows, and the workers of an ingest perform them (`_rows`).
 
-A workflow per row, with two steps for each attempt: ``begin`` stores that a request follows, ``perform`` sends it. A row that was begun and
-has no outcome is in doubt, as in the journal of a run in one process; `mux_async.bulk` decides what may be done then.
+A change that ends early has its waiting rows cancelled. They are planned again when its list is submitted again.
 """
 
 from __future__ import annotations
@@ -11,81 +10,94 @@ import logging
 import re
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Final, cast
 
-import anyio
-import attrs
 import dbos
-import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
-from mux_async._client import Mux
+from mux_async._checks import check_whole
 from mux_async._types import Secret
 from mux_async.bulk import BulkPlan, PlannedCall, RowStage
-from mux_async.bulk._attempt import Postponed, RowFinished, RowProgress, attempt
 from mux_async.bulk._journal import StoredRow
-from mux_async.bulk._operations import find_method
-from mux_async.bulk._plan import make_bulk_plan
 from mux_async.bulk._rows import Cell
 from mux_async.errors import ConfigurationError, InvalidRequestError
-from mux_async.ingest._reconcile import ServerClock
-from mux_async.ingest.dbos._database import BULK, VERSION, ItemFailedError, Storage, open_client, prepare_items
-from mux_async.ingest.dbos._fence import Fence
+from mux_async.ingest.dbos._database import (
+    BULK,
+    FAILED,
+    VERSION,
+    Database,
+    Storage,
+    StoredWorkflow,
+    begun,
+    known_ids,
+    open_database,
+    run,
+)
 
 logger = logging.getLogger(__name__)
 
 _BATCH: Final = 500
 """Rows in a transaction."""
-_ENDED_BADLY: Final = ["ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
 _STAGES: Final = {
     "ENQUEUED": RowStage.PLANNED,
     "DELAYED": RowStage.PLANNED,
+    "CANCELLED": RowStage.PLANNED,
     "PENDING": RowStage.BEGUN,
     "SUCCESS": RowStage.DONE,
 }
+_OF_CHANGE: Final = "one.name = :bulk AND starts_with(one.workflow_uuid, :prefix)"
+"""Selects the rows of a change."""
 _SECRET_URL: Final = re.compile(r"://[^\s\"]*[?@]")
 """URLs with a query, which may be a signature, or with a password."""
 
 
 def submit_bulk(
-    url: str, plan: BulkPlan, *, name: str, confirm: str | None = None, storage_key: str | Secret | None = None
+    url: str,
+    plan: BulkPlan,
+    *,
+    name: str,
+    confirm: str | None = None,
+    max_failures: int = 25,
+    environment: str | None = None,
+    storage_key: str | Secret | None = None,
 ) -> tuple[int, int]:
     """Store the rows of a bulk change for the workers. Sends nothing to Mux. Blocks.
 
     Args:
         url: The database: ``postgresql://user@host/name``.
         plan: `Bulk.plan`.
-        name: Of the change in the database. Rows that were submitted under this name before are skipped.
+        name: Of the change in the database. Rows that were submitted under this name before are skipped; if the change ended early, they
+            go on.
         confirm: For operations that destroy something: `BulkPlan.confirmation`.
+        max_failures: Rows that fail one after the other, on all hosts, before the change ends early; 0 for no bound.
+        environment: Of the credentials that the rows were made for: `Bulk.environment`. Workers of another one are refused.
         storage_key: Encrypts rows in the database. Required for rows with URLs that have a query, which may be a signature.
 
     Returns:
         The number of rows that are new, and of those that were submitted before.
 
     Raises:
-        ConfigurationError: The confirmation is missing, the name belongs to another operation, or the database or the key cannot be used.
-            Nothing was stored.
+        ConfigurationError: The confirmation is missing, the name belongs to another operation, the database to another environment, or it
+            or the key cannot be used. Nothing was stored.
         InvalidRequestError: A row cannot be stored; nothing was.
     """
     plan.check_confirmation(confirm)
-    storage = Storage(storage_key)
+    check_whole("max_failures", max_failures, 0, "it must be 0 or more, and whole")
+    storage, new = Storage(storage_key), 0
     orders = [_order(plan, call, is_encrypted=storage.is_encrypted) for call in plan.calls]
-    engine = prepare_items(url, storage)
-    client = open_client(url, storage)
-    new = 0
-    try:
-        job = _job(engine, name, plan.operation)
+    with open_database(url, storage) as database:
+        database.check_environment(environment)
+        job = _job(database, name, plan.operation, max_failures)
         for start in range(0, len(orders), _BATCH):
-            with engine.begin() as sql:
-                found = sql.execute(sa.text("SELECT rows FROM mux_ingest.bulk WHERE id = :id FOR UPDATE"), {"id": job})
-                count = int(found.scalar_one())
-                ids = {f"{_prefix(job)}{call.key}": call for call in plan.calls[start : start + _BATCH]}
-                stored = sql.execute(
-                    sa.text("SELECT workflow_uuid FROM dbos.workflow_status WHERE workflow_uuid = ANY(:ids)"),
-                    {"ids": list(ids)},
-                )
-                known = {str(row[0]) for row in stored}
-                for order, (workflow, call) in zip(orders[start : start + _BATCH], ids.items(), strict=True):
+            with database.engine.begin() as sql:
+                count = int(run(sql, "SELECT rows FROM mux_ingest.bulk WHERE id = :id FOR UPDATE", id=job).scalar_one())
+                batch = plan.calls[start : start + _BATCH]
+                known = known_ids(sql, _ids(job, batch))
+                _resume(database, sorted(known))
+                for order, call in zip(orders[start : start + _BATCH], batch, strict=True):
+                    workflow = f"{_prefix(job)}{call.key}"
                     if workflow in known:
                         continue
                     count += 1
@@ -97,11 +109,8 @@ def submit_bulk(
                         "app_version": VERSION,
                         "attributes": {"label": call.label, "number": count},
                     }
-                    client.enqueue_in_transaction(sql, options, {**order, "key": f"bulk-{job}-{count}"})
-                sql.execute(sa.text("UPDATE mux_ingest.bulk SET rows = :rows WHERE id = :id"), {"rows": count, "id": job})
-    finally:
-        client.destroy()
-        engine.dispose()
+                    database.client.enqueue_in_transaction(sql, options, {**order, "key": f"bulk-{job}-{count}"})
+                run(sql, "UPDATE mux_ingest.bulk SET rows = :rows WHERE id = :id", rows=count, id=job)
     return new, len(orders) - new
 
 
@@ -111,148 +120,108 @@ def bulk_counts(url: str, name: str, *, storage_key: str | Secret | None = None)
     Raises:
         ConfigurationError: There is no bulk change with this name, or the database or the key cannot be used.
     """
-    storage = Storage(storage_key)
-    engine = prepare_items(url, storage)
-    client = open_client(url, storage)
-    try:
-        prefix = _prefix(_known_job(engine, name))
-        counts: Counter[RowStage] = Counter()
-        with engine.begin() as sql:
-            for state, count in sql.execute(
-                sa.text(
-                    "SELECT status, count(*) FROM dbos.workflow_status WHERE name = :name AND starts_with(workflow_uuid, :prefix) "
-                    "GROUP BY 1"
-                ),
-                {"name": BULK, "prefix": prefix},
-            ):
-                if str(state) in _STAGES:
-                    counts[_STAGES[str(state)]] += int(count)
-        for one in _workflows(client, prefix, _ENDED_BADLY):
-            counts[_stored_row(one, prefix).stage] += 1
-    finally:
-        client.destroy()
-        engine.dispose()
+    counts: Counter[RowStage] = Counter()
+    with open_database(url, storage_key) as database:
+        rows = {"bulk": BULK, "prefix": _prefix(_known_job(database, name)[0])}
+        with database.engine.begin() as sql:
+            statement = f"SELECT status, count(*) FROM dbos.workflow_status AS one WHERE {_OF_CHANGE} GROUP BY 1"  # noqa: S608 - a constant
+            for state, count in run(sql, statement, **rows):
+                if state in _STAGES:
+                    counts[_STAGES[state]] += int(count)
+        for one in database.workflows(f"{_OF_CHANGE} AND status <> ALL(:counted)", **rows, counted=list(_STAGES)):
+            counts[_stored_row(one).stage] += 1
     return dict(counts)
 
 
-def bulk_entries(url: str, name: str, *stages: RowStage, storage_key: str | Secret | None = None) -> Iterator[StoredRow]:
-    """Yield the rows of a bulk change, as `BulkJournal.entries` does, or those of some *stages*. Blocks.
+def bulk_reason(url: str, name: str, *, storage_key: str | Secret | None = None) -> str | None:
+    """Return why a bulk change ended early; ``None`` if it did not. Submitting its list again continues it. Blocks.
 
     Raises:
         ConfigurationError: There is no bulk change with this name, or the database or the key cannot be used.
     """
-    storage = Storage(storage_key)
-    engine = prepare_items(url, storage)
-    client = open_client(url, storage)
-    try:
-        prefix = _prefix(_known_job(engine, name))
-        states = _ENDED_BADLY if stages and set(stages) <= {RowStage.FAILED, RowStage.UNKNOWN} else None
-        for one in _workflows(client, prefix, states):
-            row = _stored_row(one, prefix)
+    with open_database(url, storage_key) as database:
+        return _known_job(database, name)[1]
+
+
+def bulk_entries(url: str, name: str, *stages: RowStage, storage_key: str | Secret | None = None) -> Iterator[StoredRow]:
+    """Return an iterator of the rows of a bulk change, as `BulkJournal.entries` does, or of those of some *stages*. Blocks.
+
+    Raises:
+        ConfigurationError: There is no bulk change with this name, or the database or the key cannot be used.
+    """
+    return begun(_entries(url, name, stages, storage_key))
+
+
+def _entries(url: str, name: str, stages: tuple[RowStage, ...], storage_key: str | Secret | None) -> Iterator[StoredRow]:
+    with open_database(url, storage_key) as database:
+        where = _OF_CHANGE
+        values: dict[str, object] = {"bulk": BULK, "prefix": _prefix(_known_job(database, name)[0])}
+        if stages and not {*stages} & {*_STAGES.values()}:
+            where += " AND status = ANY(:failed)"
+            values["failed"] = list(FAILED)
+        for one in database.workflows(where, "ORDER BY (one.attributes->>'number')::integer", **values):
+            row = _stored_row(one)
             if not stages or row.stage in stages:
                 yield row
-    finally:
-        client.destroy()
-        engine.dispose()
 
 
-def retry_bulk(url: str, name: str, *stages: RowStage, storage_key: str | Secret | None = None) -> int:
-    """Let the workers send failed rows again, or those of other *stages*. Returns their number. Blocks.
+def retry_bulk(
+    url: str,
+    plan: BulkPlan,
+    *stages: RowStage,
+    name: str,
+    confirm: str | None = None,
+    storage_key: str | Secret | None = None,
+) -> int:
+    """Let the workers send failed rows of *plan* again, or those of other *stages*. Returns their number. Blocks.
 
-    Rows that are unknown may have been performed: look before you retry them.
+    Rows that are unknown may have been performed: look before you retry them. What destroys needs the confirmation again.
 
     Raises:
-        ConfigurationError: There is no bulk change with this name, or the database or the key cannot be used.
+        ConfigurationError: The confirmation is missing, there is no bulk change with this name, or the database or the key cannot be used.
     """
-    chosen = stages or (RowStage.FAILED,)
-    storage = Storage(storage_key)
-    engine = prepare_items(url, storage)
-    client = open_client(url, storage)
-    try:
-        prefix = _prefix(_known_job(engine, name))
-        found = [one for one in _workflows(client, prefix, _ENDED_BADLY) if _stored_row(one, prefix).stage in chosen]
-        for one in found:
-            client.rewind_workflow(one.workflow_id, queue_name=BULK, application_version=VERSION)
-    finally:
-        client.destroy()
-        engine.dispose()
-    return len(found)
+    plan.check_confirmation(confirm)
+    chosen, count = stages or (RowStage.FAILED,), 0
+    with open_database(url, storage_key) as database, database.engine.begin() as sql:
+        job = _known_job(database, name)[0]
+        _begin_anew(database, job)
+        # One retry at a time: DBOS rewinds a row also if another process has rewound it, and a worker has begun it, meanwhile.
+        run(sql, "SELECT pg_advisory_xact_lock(4087)")
+        ids, failed = _ids(job, plan.calls), list(FAILED)
+        for one in database.workflows("one.workflow_uuid = ANY(:ids) AND status = ANY(:failed)", ids=ids, failed=failed):
+            if _stored_row(one).stage in chosen:
+                database.client.rewind_workflow(one.id, queue_name=BULK, application_version=VERSION)
+                count += 1
+    return count
 
 
-class BulkRows:
-    """Performs rows, in a worker.
+def count_outcome(database: Database, key: str, error: str | None) -> None:
+    """Count rows that fail one after the other, and end the change if they are too many: its waiting rows are cancelled.
 
     Args:
-        client: Of the worker.
-        clock: The server's clock, which is the same for all workers.
-        fence: Of the worker.
-        stop: Stops the worker.
+        database: The database.
+        key: Idempotency key of the row.
+        error: Why it is not done; ``None`` if it is.
     """
-
-    def __init__(self, client: Mux, clock: ServerClock, fence: Fence, stop: Callable[[], None]) -> None:
-        self._client = client
-        self._clock = clock
-        self._fence = fence
-        self._stop = stop
-        self._is_refused = False
-        """Whether every row would fail here."""
-        self._begun: set[str] = set()
-        """Attempts that this process has begun, and not performed."""
-
-    async def perform(self, order: dict[str, Any]) -> dict[str, object]:
-        """Perform a row to its outcome. A workflow: what is not the same in a second execution is in its steps."""
-        progress, pause = RowProgress(), 0.0
-        while True:
-            begun = await dbos.DBOS.run_step_async({"name": "begin"}, self._begin, pause)
-            stored = await dbos.DBOS.run_step_async({"name": "perform"}, self._attempt, order, begun, attrs.asdict(progress))
-            found = cast("dict[str, Any]", stored)
-            if "progress" not in found:
-                break
-            progress, pause = RowProgress(**found["progress"]), found["pause"]
-        if found["stage"] != RowStage.DONE:
-            raise ItemFailedError(f"{found['type']}: {found['message']}", state=found)
-        return {"id": found["id"]}
-
-    async def _begin(self, pause: float) -> dict[str, object]:
-        """Store that a request follows, and when."""
-        await anyio.sleep(pause)
-        if self._is_refused:
-            await anyio.sleep_forever()  # until the worker, which stops, cancels it
-        token = secrets.token_hex(8)
-        self._begun.add(token)
-        return {"token": token, "at": self._clock.now()}
-
-    async def _attempt(self, order: dict[str, Any], begun: dict[str, Any], progress: dict[str, Any]) -> dict[str, object]:
-        """Send the request. If another process has begun this attempt, or this one twice, its outcome is in doubt."""
-        before = RowProgress(**progress)
-        if begun["token"] not in self._begun:
-            since = begun["at"] if before.in_doubt_since is None else before.in_doubt_since
-            before = attrs.evolve(before, in_doubt_since=since, is_first=False)
-        self._begun.discard(begun["token"])
-        caller = cast("Any", self._client)._caller
-        method = find_method(order["operation"])
-        values = {**order["values"], **{name: Cell(text) for name, text in order["cells"].items()}}
-        row = make_bulk_plan(method, [(order["row"], values)], {}, caller.engine.config, caller.options.timeouts)
-        if row.problems:  # this version of the package knows less than the one that submitted it
-            return {"stage": RowStage.FAILED, "type": "InvalidRequestError", "message": row.problems[0].message}
-        outcome = await attempt(caller, method.operation, row.calls[0], order["key"], before, self._clock.now)
-        # In the step, as another worker that replays its outcome need not stop.
-        if isinstance(outcome, Postponed) and outcome.fatal is not None:
-            logger.error("%s: the worker ends, and the rows stay for others", outcome.fatal)
-            self._is_refused = True
-            self._stop()
-        # Others may be about to take over: they have to find the row in doubt.
-        while not self._fence.is_open():  # noqa: ASYNC110 - time opens it
-            await anyio.sleep(1.0)
-        return _stored(outcome)
-
-
-def _stored(outcome: RowFinished | Postponed) -> dict[str, object]:
-    if isinstance(outcome, Postponed):
-        return {"progress": attrs.asdict(outcome.progress), "pause": outcome.pause}
-    if outcome.error is None:
-        return {"stage": outcome.stage, "id": outcome.result}
-    return {"stage": outcome.stage, "type": type(outcome.error).__name__, "message": str(outcome.error)}
+    job = key.split("-")[1]
+    with suppress(DBAPIError), database.engine.begin() as sql:
+        if error is None:
+            run(sql, "UPDATE mux_ingest.bulk SET failures = 0 WHERE id = :id AND failures > 0", id=job)
+            return
+        statement = "UPDATE mux_ingest.bulk SET failures = failures + 1 WHERE id = :id RETURNING failures, max_failures"
+        failures, most = run(sql, statement, id=job).one()
+        if most and failures >= most:
+            reason = f"{failures} rows failed one after the other, the last with: {error}"
+            logger.error("a bulk change ends early: %s", reason)
+            stored = database.storage.serialize(reason)
+            run(sql, "UPDATE mux_ingest.bulk SET reason = coalesce(reason, :reason) WHERE id = :id", reason=stored, id=job)
+            run(
+                sql,
+                "UPDATE dbos.workflow_status SET status = 'CANCELLED' WHERE status = 'ENQUEUED' AND name = :bulk "
+                "AND starts_with(workflow_uuid, :prefix)",
+                bulk=BULK,
+                prefix=_prefix(job),
+            )
 
 
 def _order(plan: BulkPlan, call: PlannedCall, *, is_encrypted: bool) -> dict[str, object]:
@@ -276,55 +245,61 @@ def _prefix(job: str) -> str:
     return f"bulk/{job}/"
 
 
-def _job(engine: sa.Engine, name: str, operation: str) -> str:
+def _ids(job: str, calls: tuple[PlannedCall, ...]) -> list[str]:
+    return [f"{_prefix(job)}{call.key}" for call in calls]
+
+
+def _resume(database: Database, ids: list[str]) -> None:
+    """Return the cancelled ones to their queue."""
+    found = [one.id for one in database.workflows("one.workflow_uuid = ANY(:ids) AND status = 'CANCELLED'", ids=ids)]
+    if found:
+        database.client.resume_workflows(found, queue_name=BULK)
+
+
+def _job(database: Database, name: str, operation: str, max_failures: int) -> str:
     """Return the id of the change *name*, which is made if it is not there: a random text, part of the idempotency keys."""
-    with engine.begin() as sql:
-        sql.execute(
-            sa.text("INSERT INTO mux_ingest.bulk (name, id, operation) VALUES (:name, :id, :operation) ON CONFLICT DO NOTHING"),
-            {"name": name, "id": secrets.token_hex(8), "operation": operation},
+    with database.engine.begin() as sql:
+        run(
+            sql,
+            "INSERT INTO mux_ingest.bulk (name, id, operation) VALUES (:name, :id, :operation) ON CONFLICT DO NOTHING",
+            name=name,
+            id=secrets.token_hex(8),
+            operation=operation,
         )
-        job, stored = sql.execute(sa.text("SELECT id, operation FROM mux_ingest.bulk WHERE name = :name"), {"name": name}).one()
-    if stored != operation:
-        raise ConfigurationError(f"{name!r} in the database is of {stored}, and this is {operation}: take another name")
+        job, stored = run(sql, "SELECT id, operation FROM mux_ingest.bulk WHERE name = :name", name=name).one()
+        if stored != operation:
+            raise ConfigurationError(f"{name!r} in the database is of {stored}, and this is {operation}: take another name")
+        run(sql, "UPDATE mux_ingest.bulk SET max_failures = :most WHERE id = :id", most=max_failures, id=job)
+    _begin_anew(database, job)
     return str(job)
 
 
-def _known_job(engine: sa.Engine, name: str) -> str:
-    with engine.begin() as sql:
-        found = sql.execute(sa.text("SELECT name, id FROM mux_ingest.bulk ORDER BY name"))
-        names = {str(row[0]): str(row[1]) for row in found}
-    if name not in names:
-        known = ", ".join(map(repr, list(names)[:10])) or "none"
+def _begin_anew(database: Database, job: str) -> None:
+    """Count failures from 0 again."""
+    with database.engine.begin() as sql:
+        run(sql, "UPDATE mux_ingest.bulk SET failures = 0, reason = NULL WHERE id = :id", id=job)
+
+
+def _known_job(database: Database, name: str) -> tuple[str, str | None]:
+    """Return the id of a change, and why it ended early."""
+    with database.engine.begin() as sql:
+        changes = {row[0]: row[1:] for row in run(sql, "SELECT name, id, reason FROM mux_ingest.bulk ORDER BY name")}
+    if name not in changes:
+        known = ", ".join(map(repr, list(changes)[:10])) or "none"
         raise ConfigurationError(f"there is no bulk change {name!r} in the database; there are: {known}")
-    return names[name]
+    job, reason = changes[name]
+    return str(job), None if reason is None else str(database.storage.deserialize(reason))
 
 
-def _workflows(client: dbos.DBOSClient, prefix: str, states: list[str] | None = None) -> Iterator[dbos.WorkflowStatus]:
-    offset = 0
-    while found := client.list_workflows(
-        name=BULK, workflow_id_prefix=prefix, status=states, limit=1000, offset=offset, load_input=False
-    ):
-        offset += len(found)
-        yield from found
-
-
-def _stored_row(one: dbos.WorkflowStatus, prefix: str) -> StoredRow:
-    attributes = one.attributes or {}
-    stage = _STAGES.get(one.status, RowStage.FAILED)
+def _stored_row(one: StoredWorkflow) -> StoredRow:
+    stage = _STAGES.get(one.state, RowStage.FAILED)
     result = error_type = message = None
-    if one.status == "SUCCESS":
-        result = cast("dict[str, Any]", one.output)["id"]
+    if stage is RowStage.DONE:
+        result = cast("dict[str, Any]", one.outcome)["id"]
     elif stage is RowStage.FAILED:
-        state = cast("dict[str, Any]", getattr(one.error, "state", None) or {})
+        state = cast("dict[str, Any]", getattr(one.outcome, "state", None) or {})
         stage = RowStage(state.get("stage", RowStage.FAILED))
-        error_type, message = state.get("type", one.status), state.get("message", str(one.error))
-    return StoredRow(
-        attributes["number"],
-        one.workflow_id.removeprefix(prefix),
-        attributes["label"],
-        stage,
-        (one.updated_at or 0) / 1000,
-        result,
-        error_type,
-        message,
-    )
+        error_type, message = state.get("type", one.state), state.get("message", str(one.outcome))
+    key = one.id.rpartition("/")[2]
+    number, label = one.attributes["number"], one.attributes["label"]
+    return StoredRow(number, key, label, stage, one.changed_at, result, error_type, message)

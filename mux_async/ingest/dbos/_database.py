@@ -6,8 +6,12 @@ import importlib.metadata
 import json
 import logging
 import time
-from collections.abc import Mapping
-from typing import Any, Final, cast
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from itertools import chain, islice
+from typing import Any, Final, TypeVar, cast
+
+import attrs
 
 from mux_async._types import Secret
 from mux_async.errors import ConfigurationError, MissingExtraError, MuxError
@@ -20,6 +24,8 @@ try:
 except ImportError:
     raise MissingExtraError("ingesting on many hosts", "DBOS", "dbos") from None
 
+T = TypeVar("T")
+
 APPLICATION: Final = "mux-ingest"
 VERSION: Final = "1"
 """Of the workflows: workers take items of the same version, whatever the version of the package. A change of the steps changes it."""
@@ -31,8 +37,21 @@ FINISH_SUFFIX: Final = "/finish"
 """Of the id of the second workflow of an item; the id of the first is the key."""
 
 
-_TABLES: Final = f"1, dbos {importlib.metadata.version('dbos')}"
+FAILED: Final = ("ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
+"""States of workflows that ended without success."""
+
+_TABLES: Final = f"2, dbos {importlib.metadata.version('dbos')}"
 """Stored in the database when its tables exist. Change the number with the tables."""
+_SCHEMA: Final = (
+    "CREATE SCHEMA IF NOT EXISTS mux_ingest",
+    """CREATE TABLE IF NOT EXISTS mux_ingest.workers (executor TEXT PRIMARY KEY, host TEXT NOT NULL,
+        started_at TIMESTAMPTZ NOT NULL DEFAULT now(), seen_at TIMESTAMPTZ NOT NULL DEFAULT now())""",
+    "CREATE TABLE IF NOT EXISTS mux_ingest.settings (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    """CREATE TABLE IF NOT EXISTS mux_ingest.bulk (name TEXT PRIMARY KEY, id TEXT NOT NULL UNIQUE, operation TEXT NOT NULL,
+        rows INTEGER NOT NULL DEFAULT 0)""",
+    """ALTER TABLE mux_ingest.bulk ADD COLUMN IF NOT EXISTS max_failures INTEGER NOT NULL DEFAULT 0,
+        ADD COLUMN IF NOT EXISTS failures INTEGER NOT NULL DEFAULT 0, ADD COLUMN IF NOT EXISTS reason TEXT""",
+)
 
 
 class ItemFailedError(MuxError):
@@ -96,15 +115,98 @@ class Storage(dbos.Serializer):
         return cast("object", data)
 
 
-def open_client(url: str, storage: Storage) -> dbos.DBOSClient:
-    """Return a client of DBOS, which runs no workflows."""
-    return dbos.DBOSClient(
-        system_database_url=url, serializer=storage, application_name=APPLICATION, retry_connection_errors=False
-    )
+def run(sql: sa.Connection, statement: str, **values: object) -> sa.CursorResult[*tuple[Any, ...]]:
+    """Execute a statement; ``:name`` in it is a value."""
+    return sql.execute(sa.text(statement), values)
 
 
-def prepare(url: str) -> sa.Engine:
-    """Create the tables, those of DBOS as well, and return an engine."""
+@attrs.frozen
+class StoredWorkflow:
+    """A workflow of the database.
+
+    Attributes:
+        id: Its id.
+        state: As DBOS names it.
+        attributes: That were stored when it was enqueued.
+        outcome: Its result, or its error; ``None`` before.
+        changed_at: Seconds since 1970.
+    """
+
+    id: str
+    state: str
+    attributes: Mapping[str, Any]
+    outcome: object
+    changed_at: float
+
+
+@attrs.frozen
+class Database:
+    """An open database, which has its tables; see `open_database`."""
+
+    engine: sa.Engine
+    client: dbos.DBOSClient
+    """Of DBOS. It runs no workflows."""
+    storage: Storage
+
+    def workflows(self, where: str, order: str = "", **values: object) -> Iterator[StoredWorkflow]:
+        """Yield workflows, called ``one`` in *where*, as they are at one moment: the server keeps the place in its answer."""
+        statement = (
+            "SELECT one.workflow_uuid, one.status, one.attributes, o.output, o.error, one.updated_at FROM dbos.workflow_status AS one "  # noqa: S608 - constants
+            f"LEFT JOIN dbos.workflow_output AS o USING (workflow_uuid) WHERE {where} {order}"
+        )
+        with self.engine.connect().execution_options(yield_per=1000) as sql:
+            for one, state, attributes, output, error, changed_at in run(sql, statement, **values):
+                text = output if state == "SUCCESS" else error
+                outcome = None if text is None else self.storage.deserialize(text)
+                yield StoredWorkflow(one, state, attributes or {}, outcome, (changed_at or 0) / 1000)
+
+    def keep_setting(self, name: str, value: str) -> str:
+        """Store a setting unless there is one, and return the stored value."""
+        with self.engine.begin() as sql:
+            return keep_setting(sql, name, value)
+
+    def check_environment(self, environment: object) -> None:
+        """Refuse credentials of another environment: what was begun would not be found there, and be made twice."""
+        if isinstance(environment, str):
+            first = self.keep_setting("environment", environment)
+            if first != environment:
+                raise ConfigurationError(
+                    f"the items of this database belong to the environment {first!r}, and these credentials are for {environment!r}: "
+                    "use those with which it was first used, or another database"
+                )
+
+
+@contextmanager
+def open_database(url: str, storage_key: str | Secret | Storage | None) -> Generator[Database]:
+    """Create the tables, check that *storage_key* is the database's, and open it. Blocks.
+
+    The first process that uses the database decides whether there is a key, and which. An item that a worker cannot decrypt would fail.
+
+    Raises:
+        ConfigurationError: The database or the key cannot be used.
+    """
+    storage = storage_key if isinstance(storage_key, Storage) else Storage(storage_key)
+    with open_engine(url) as engine:
+        with engine.begin() as sql:
+            found = keep_setting(sql, "storage", storage.serialize(APPLICATION))
+        if storage.is_encrypted and not found.startswith(_ENCRYPTED):
+            raise ConfigurationError(
+                "this database was first used without a storage key, and its items are not encrypted: "
+                "use another database for items that hold secrets, or give no key"
+            )
+        storage.deserialize(found)
+        client = dbos.DBOSClient(
+            system_database_url=url, serializer=storage, application_name=APPLICATION, retry_connection_errors=False
+        )
+        try:
+            yield Database(engine, client, storage)
+        finally:
+            client.destroy()
+
+
+@contextmanager
+def open_engine(url: str) -> Generator[sa.Engine]:
+    """Create the tables, those of DBOS as well, and connect. Blocks. An error of the database is a `ConfigurationError`."""
     logging.getLogger("dbos").setLevel(logging.WARNING)
     engine = sa.create_engine(
         url.replace("postgresql://", "postgresql+psycopg://", 1),
@@ -117,16 +219,17 @@ def prepare(url: str) -> sa.Engine:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as sql:
             if not _is_prepared(sql):
                 _create_tables(sql, url)
+        yield engine
     except DBAPIError as error:
-        engine.dispose()
         raise ConfigurationError(f"the database cannot be used: {str(error.orig).splitlines()[0]}") from None
-    return engine
+    finally:
+        engine.dispose()
 
 
 def _is_prepared(sql: sa.Connection) -> bool:
-    if sql.execute(sa.text("SELECT to_regclass('mux_ingest.settings')")).scalar() is None:
+    if run(sql, "SELECT to_regclass('mux_ingest.settings')").scalar() is None:
         return False
-    return sql.execute(sa.text("SELECT value FROM mux_ingest.settings WHERE name = 'tables'")).scalar() == _TABLES
+    return run(sql, "SELECT value FROM mux_ingest.settings WHERE name = 'tables'").scalar() == _TABLES
 
 
 def _create_tables(sql: sa.Connection, url: str) -> None:
@@ -135,59 +238,34 @@ def _create_tables(sql: sa.Connection, url: str) -> None:
     DBOS makes indexes with ``CREATE INDEX CONCURRENTLY``, which waits for every open transaction. A process that waited for the lock within
     a statement would be waited for in turn, so it asks again and again.
     """
-    while not sql.execute(sa.text("SELECT pg_try_advisory_lock(4085)")).scalar():
+    while not run(sql, "SELECT pg_try_advisory_lock(4085)").scalar():
         time.sleep(0.1)
     try:
-        sql.execute(sa.text("CREATE SCHEMA IF NOT EXISTS mux_ingest"))
-        sql.execute(
-            sa.text(
-                "CREATE TABLE IF NOT EXISTS mux_ingest.workers (executor TEXT PRIMARY KEY, host TEXT NOT NULL, "
-                "started_at TIMESTAMPTZ NOT NULL DEFAULT now(), seen_at TIMESTAMPTZ NOT NULL DEFAULT now())"
-            )
-        )
-        sql.execute(
-            sa.text(
-                "CREATE TABLE IF NOT EXISTS mux_ingest.bulk (name TEXT PRIMARY KEY, id TEXT NOT NULL UNIQUE, "
-                "operation TEXT NOT NULL, rows INTEGER NOT NULL DEFAULT 0)"
-            )
-        )
-        sql.execute(sa.text("CREATE TABLE IF NOT EXISTS mux_ingest.settings (name TEXT PRIMARY KEY, value TEXT NOT NULL)"))
+        for statement in _SCHEMA:
+            run(sql, statement)
         dbos.DBOS.migrate(url)
-        sql.execute(
-            sa.text(
-                "INSERT INTO mux_ingest.settings VALUES ('tables', :version) ON CONFLICT (name) DO UPDATE SET value = :version"
-            ),
-            {"version": _TABLES},
+        run(
+            sql,
+            "INSERT INTO mux_ingest.settings VALUES ('tables', :version) ON CONFLICT (name) DO UPDATE SET value = :version",
+            version=_TABLES,
         )
     finally:
-        sql.execute(sa.text("SELECT pg_advisory_unlock(4085)"))
+        with suppress(DBAPIError):  # the connection may be what failed
+            run(sql, "SELECT pg_advisory_unlock(4085)")
 
 
-def prepare_items(url: str, storage: Storage) -> sa.Engine:
-    """Create the tables, check that *storage* has the database's key, and return an engine.
-
-    The first process that uses the database decides whether there is a key, and which. An item that a worker cannot decrypt would fail.
-    """
-    engine = prepare(url)
-    try:
-        found = keep_setting(engine, "storage", storage.serialize(APPLICATION))
-        if storage.is_encrypted and not found.startswith(_ENCRYPTED):
-            raise ConfigurationError(
-                "this database was first used without a storage key, and its items are not encrypted: "
-                "use another database for items that hold secrets, or give no key"
-            )
-        storage.deserialize(found)
-    except BaseException:
-        engine.dispose()
-        raise
-    return engine
-
-
-def keep_setting(engine: sa.Engine, name: str, value: str) -> str:
+def keep_setting(sql: sa.Connection, name: str, value: str) -> str:
     """Store a setting unless there is one, and return the stored value."""
-    with engine.begin() as sql:
-        sql.execute(
-            sa.text("INSERT INTO mux_ingest.settings VALUES (:name, :value) ON CONFLICT DO NOTHING"),
-            {"name": name, "value": value},
-        )
-        return str(sql.execute(sa.text("SELECT value FROM mux_ingest.settings WHERE name = :name"), {"name": name}).scalar())
+    run(sql, "INSERT INTO mux_ingest.settings VALUES (:name, :value) ON CONFLICT DO NOTHING", name=name, value=value)
+    return str(run(sql, "SELECT value FROM mux_ingest.settings WHERE name = :name", name=name).scalar())
+
+
+def known_ids(sql: sa.Connection, ids: list[str]) -> set[str]:
+    """Return those of *ids* that workflows have."""
+    return set(run(sql, "SELECT workflow_uuid FROM dbos.workflow_status WHERE workflow_uuid = ANY(:ids)", ids=ids).scalars())
+
+
+def begun(iterator: Iterator[T]) -> Iterator[T]:
+    """Return the same iterator after it has begun, so that an error of its beginning is raised here."""
+    first = list(islice(iterator, 1))
+    return chain(first, iterator)

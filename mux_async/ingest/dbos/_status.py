@@ -6,19 +6,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, cast
 
 import attrs
-import dbos
-import sqlalchemy as sa
 
 from mux_async._types import Secret
 from mux_async.ingest._items import Item
 from mux_async.ingest.dbos._database import (
+    FAILED,
     FINISH,
     FINISH_SUFFIX,
     TRANSFER,
-    Storage,
-    open_client,
-    prepare,
-    prepare_items,
+    Database,
+    begun,
+    open_database,
+    open_engine,
+    run,
 )
 from mux_async.ingest.dbos._fence import ADOPT_AFTER
 from mux_async.ingest.dbos._submit import options_of
@@ -57,31 +57,21 @@ def status(url: str) -> DistributedStatus:
     Raises:
         ConfigurationError: The database cannot be used.
     """
-    engine = prepare(url)
-    try:
-        with engine.begin() as sql:
-            rows = sql.execute(
-                sa.text(f"SELECT name, status, count(*) FROM dbos.workflow_status AS one WHERE {_LAST_OF_ITEM} GROUP BY 1, 2"),  # noqa: S608 - a constant
-                _NAMES,
-            )
-            counts = {(str(row[0]), str(row[1])): int(row[2]) for row in rows}
-            alive = sql.execute(
-                sa.text(
-                    "SELECT executor, extract(epoch FROM now() - seen_at) FROM mux_ingest.workers "
-                    "WHERE seen_at > now() - make_interval(secs => :after) ORDER BY executor"
-                ),
-                {"after": ADOPT_AFTER},
-            )
-            workers = {str(row[0]): float(row[1]) for row in alive}
-    finally:
-        engine.dispose()
-    failed = sum(count for (_, state), count in counts.items() if state in _FAILED)
+    with open_engine(url) as engine, engine.begin() as sql:
+        statement = f"SELECT name, status, count(*) FROM dbos.workflow_status AS one WHERE {_LAST_OF_ITEM} GROUP BY 1, 2"  # noqa: S608 - a constant
+        counts = {(str(row[0]), str(row[1])): int(row[2]) for row in run(sql, statement, **_NAMES)}
+        alive = run(
+            sql,
+            "SELECT executor, extract(epoch FROM now() - seen_at) FROM mux_ingest.workers "
+            "WHERE seen_at > now() - make_interval(secs => :after) ORDER BY executor",
+            after=ADOPT_AFTER,
+        )
+        workers = {str(row[0]): float(row[1]) for row in alive}
+    failed = sum(count for (_, state), count in counts.items() if state in FAILED)
     return DistributedStatus(
         waiting=counts.get((TRANSFER, "ENQUEUED"), 0) + counts.get((TRANSFER, "DELAYED"), 0),
         transferring=counts.get((TRANSFER, "PENDING"), 0),
-        preparing=sum(
-            count for (name, state), count in counts.items() if name == FINISH and state not in {"SUCCESS", *_FAILED}
-        ),
+        preparing=sum(count for (name, state), count in counts.items() if name == FINISH and state not in {"SUCCESS", *FAILED}),
         ready=counts.get((FINISH, "SUCCESS"), 0),
         failed=failed,
         workers=workers,
@@ -94,41 +84,22 @@ def entries(url: str, *, storage_key: str | Secret | None = None) -> Iterator[di
     Raises:
         ConfigurationError: The database or the key cannot be used.
     """
-    storage = Storage(storage_key)
-    return _entries(prepare_items(url, storage), storage)
+    return begun(_entries(url, storage_key))
 
 
-def _entries(engine: sa.Engine, storage: Storage) -> Iterator[dict[str, object]]:
-    try:
-        with engine.connect().execution_options(yield_per=1000) as sql:
-            rows = sql.execute(
-                sa.text(
-                    "SELECT workflow_uuid, status, attributes->>'source', o.output, o.error "  # noqa: S608 - a constant
-                    "FROM dbos.workflow_status AS one "
-                    f"LEFT JOIN dbos.workflow_output AS o USING (workflow_uuid) WHERE {_LAST_OF_ITEM}"
-                ),
-                _NAMES,
-            )
-            for row in rows:
-                yield _entry(storage, *row)
-    finally:
-        engine.dispose()
-
-
-def _entry(
-    storage: Storage, workflow: str, state: str, source: str, output: str | None, error: str | None
-) -> dict[str, object]:
-    is_ready = state == "SUCCESS"
-    entry: dict[str, object] = {
-        "key": workflow.removesuffix(FINISH_SUFFIX),
-        "source": source,
-        "status": _STATUSES.get(state, "failed"),
-    }
-    if is_ready and output is not None:
-        entry |= cast("dict[str, object]", storage.deserialize(output))
-    elif error is not None:
-        entry["error"] = str(storage.deserialize(error))
-    return entry
+def _entries(url: str, storage_key: str | Secret | None) -> Iterator[dict[str, object]]:
+    with open_database(url, storage_key) as database:
+        for one in database.workflows(_LAST_OF_ITEM, **_NAMES):
+            entry: dict[str, object] = {
+                "key": one.id.removesuffix(FINISH_SUFFIX),
+                "source": one.attributes.get("source"),
+                "status": _STATUSES.get(one.state, "failed"),
+            }
+            if one.state == "SUCCESS":
+                entry |= cast("Mapping[str, object]", one.outcome)
+            elif one.outcome is not None:
+                entry["error"] = str(one.outcome)
+            yield entry
 
 
 _NAMES: Final = {"transfer": TRANSFER, "finish": FINISH, "suffix": FINISH_SUFFIX}
@@ -137,7 +108,6 @@ _LAST_OF_ITEM: Final = (
     "(SELECT FROM dbos.workflow_status AS next WHERE next.workflow_uuid = one.workflow_uuid || :suffix))"
 )
 """Selects one workflow of each item. A transfer has its second workflow a moment before it is a success."""
-_FAILED: Final = ("ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
 _STATUSES: Final = {"SUCCESS": "ready", "ENQUEUED": "waiting", "DELAYED": "waiting", "PENDING": "running"}
 
 
@@ -149,57 +119,44 @@ def retry_failed(url: str, *, storage_key: str | Secret | None = None) -> int:
     Raises:
         ConfigurationError: The database or the key cannot be used.
     """
-    storage = Storage(storage_key)
-    engine = prepare_items(url, storage)
-    client = open_client(url, storage)
-    try:
-        with engine.connect() as sql:
-            found = sql.execute(
-                sa.text(
-                    f"SELECT workflow_uuid FROM dbos.workflow_status AS one WHERE {_LAST_OF_ITEM} AND status = ANY(:failed)"  # noqa: S608 - a constant
-                ),
-                {**_NAMES, "failed": list(_FAILED)},
-            )
-            failed = [str(row[0]) for row in found]
-        return sum(_retry(engine, client, storage, workflow) for workflow in failed)
-    finally:
-        client.destroy()
-        engine.dispose()
+    with open_database(url, storage_key) as database:
+        found = database.workflows(f"{_LAST_OF_ITEM} AND one.status = ANY(:failed)", **_NAMES, failed=list(FAILED))
+        return sum(_retry(database, one.id) for one in found)
 
 
-def _retry(engine: sa.Engine, client: dbos.DBOSClient, storage: Storage, workflow: str) -> bool:
+def _retry(database: Database, workflow: str) -> bool:
     """Store a failed item anew, in one transaction. Returns ``False`` if it is no longer failed: another process has retried it."""
-    with engine.begin() as sql:
-        locked = sql.execute(
-            sa.text("SELECT FROM dbos.workflow_status WHERE workflow_uuid = :id AND status = ANY(:failed) FOR UPDATE"),
-            {"id": workflow, "failed": list(_FAILED)},
-        )
-        if locked.first() is None:
+    values = {"id": workflow, "failed": list(FAILED)}
+    with database.engine.begin() as sql:
+        if not run(
+            sql, "SELECT 1 FROM dbos.workflow_status WHERE workflow_uuid = :id AND status = ANY(:failed) FOR UPDATE", **values
+        ).first():
             return False
-        inputs, error = sql.execute(
-            sa.text(
-                "SELECT i.inputs, o.error FROM dbos.workflow_input AS i LEFT JOIN dbos.workflow_output AS o USING (workflow_uuid) "
-                "WHERE workflow_uuid = :id"
-            ),
-            {"id": workflow},
+        inputs, error = run(
+            sql,
+            "SELECT i.inputs, o.error FROM dbos.workflow_input AS i LEFT JOIN dbos.workflow_output AS o USING (workflow_uuid) "
+            "WHERE workflow_uuid = :id",
+            id=workflow,
         ).one()
-        steps = sql.execute(
-            sa.text(
-                "SELECT output FROM dbos.operation_outputs WHERE workflow_uuid = :id AND output IS NOT NULL "
-                "ORDER BY function_id DESC"
-            ),
-            {"id": workflow},
-        )
-        order = cast("dict[str, Any]", storage.deserialize(inputs)["args"][0])
-        known = [getattr(storage.deserialize(error), "state", None)] if error is not None else []
-        state = _last_state([*known, *(storage.deserialize(row[0]) for row in steps), order["state"]])
+        steps = run(
+            sql,
+            "SELECT output FROM dbos.operation_outputs WHERE workflow_uuid = :id AND output IS NOT NULL ORDER BY function_id DESC",
+            id=workflow,
+        ).scalars()
+        read = database.storage.deserialize
+        order = cast("dict[str, Any]", read(inputs)["args"][0])
+        known = [getattr(read(error), "state", None)] if error is not None else []
+        state = _last_state([*known, *map(read, steps), order["state"]])
         if state.stage is Stage.DEAD:
             state = advance(state, Retried())
         item = Item.from_dict(order["item"])
-        ids = [item.key, item.key + FINISH_SUFFIX]
         for table in ("workflow_input", "workflow_output", "operation_outputs", "workflow_status"):
-            sql.execute(sa.text(f"DELETE FROM dbos.{table} WHERE workflow_uuid = ANY(:ids)"), {"ids": ids})  # noqa: S608
-        client.enqueue_in_transaction(sql, options_of(item), {**order, "state": state.to_dict()})
+            run(
+                sql,
+                f"DELETE FROM dbos.{table} WHERE workflow_uuid = ANY(:ids)",  # noqa: S608 - constants
+                ids=[item.key, item.key + FINISH_SUFFIX],
+            )
+        database.client.enqueue_in_transaction(sql, options_of(item), {**order, "state": state.to_dict()})
     return True
 
 

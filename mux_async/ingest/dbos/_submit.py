@@ -11,12 +11,11 @@ from typing import Final
 
 import attrs
 import dbos
-import sqlalchemy as sa
 
 from mux_async._types import Secret
 from mux_async.errors import InvalidRequestError
 from mux_async.ingest._items import Item
-from mux_async.ingest.dbos._database import FINISH_SUFFIX, TRANSFER, VERSION, Storage, open_client, prepare_items
+from mux_async.ingest.dbos._database import FINISH_SUFFIX, TRANSFER, VERSION, known_ids, open_database
 from mux_async.ingest.machine import ItemState
 
 
@@ -50,33 +49,21 @@ def submit(
         InvalidRequestError: An item cannot be ingested by another host. Nothing of its batch was stored.
         ConfigurationError: The database or the key cannot be used.
     """
-    storage = Storage(storage_key)
     folders = [os.path.abspath(each) for each in shared]  # noqa: PTH100 - links are kept: they are part of the name on every host
-    engine = prepare_items(url, storage)
     options = {"policies": list(playback_policies), "test": test}
-    client = open_client(url, storage)
     new = known = 0
-    try:
+    with open_database(url, storage_key) as database:
         for group in _batches(items, batch):
-            group = [_portable(item, folders, is_encrypted=storage.is_encrypted) for item in group]
-            with engine.begin() as sql:
-                keys = [item.key for item in group]
-                found = sql.execute(
-                    sa.text("SELECT workflow_uuid FROM dbos.workflow_status WHERE workflow_uuid = ANY(:keys)"), {"keys": keys}
-                )
-                stored = {str(row[0]) for row in found}
-                for item in group:
-                    if item.key in stored:
-                        known += 1
-                        continue
-                    stored.add(item.key)
+            chosen = {item.key: _portable(item, folders, is_encrypted=database.storage.is_encrypted) for item in group}
+            with database.engine.begin() as sql:
+                for key in known_ids(sql, list(chosen)):
+                    del chosen[key]
+                for item in chosen.values():
                     state = ItemState(item.key, is_fetched=item.url is not None)
                     order = {"item": item.to_dict(), "state": state.to_dict(), "options": options}
-                    client.enqueue_in_transaction(sql, options_of(item), order)
-                    new += 1
-    finally:
-        client.destroy()
-        engine.dispose()
+                    database.client.enqueue_in_transaction(sql, options_of(item), order)
+            new += len(chosen)
+            known += len(group) - len(chosen)
     return new, known
 
 

@@ -11,7 +11,7 @@ from mux_async.ingest.dbos import Worker, _fence, _worker
 from mux_async.transport import TransportFactory
 
 
-async def main(url: str, origin: str, limits: str, rate: str) -> None:
+async def main(url: str, origin: str, limits: str, rate: str, concurrency: str = "4") -> None:
     def make_client(transport: TransportFactory) -> Mux:
         settings = LimitSettings(
             url=limits,
@@ -20,7 +20,7 @@ async def main(url: str, origin: str, limits: str, rate: str) -> None:
         )
         return Mux(token_id="test-token", token_secret="test-secret", base_url=origin, transport=transport, limits=settings)
 
-    worker = Worker(url, make_client=make_client, drain=5.0)
+    worker = Worker(url, make_client=make_client, concurrency=int(concurrency), drain=5.0)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
     print("working", flush=True)
     is_own = await worker.run()

@@ -1,4 +1,4 @@
-"""A worker that kills itself at a chosen point: before and after each stored step, and around each response."""
+"""A worker that ends at a chosen point: around each stored step and response. By SIGKILL, or SIGTERM without time to drain."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from mux_async.transport import HttpRequest, HttpResponse, TransportFactory
 
 points = 0
 kill_at = int(sys.argv[3])
+ending = signal.Signals[sys.argv[4]]
 
 
 def point(place: str) -> None:
@@ -24,7 +25,7 @@ def point(place: str) -> None:
     points += 1
     if points == kill_at:
         print(f"killed {place}", flush=True)
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), ending)
 
 
 async def main(url: str, origin: str) -> None:
@@ -59,12 +60,14 @@ async def main(url: str, origin: str) -> None:
         unlimited = LimitSettings(enabled=False)
         return Mux(token_id="test-token", token_secret="test-secret", base_url=origin, transport=transport, limits=unlimited)
 
-    worker = Worker(url, make_client=make_client, drain=1.0)
+    worker = Worker(url, make_client=make_client, drain=0.0)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
     running = asyncio.create_task(worker.run())
     while True:
         await asyncio.sleep(0.1)
         if running.done():
             await running
+            return
         found = await asyncio.to_thread(status, url)
         if found.ready + found.failed == found.total:
             break

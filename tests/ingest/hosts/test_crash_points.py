@@ -17,6 +17,7 @@ from mux_async.ingest.dbos import entries, submit
 from tests._servers import postgres_server
 from tests.cli.commands import environment, serve_here
 from tests.ingest.hosts.test_hosts import assets_by_key
+from tests.ingest.hosts.workers import environment_of
 
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(900)]
 
@@ -24,10 +25,11 @@ CHILD = Path(__file__).with_name("crash_child.py")
 PARALLEL = 4
 
 
-def run(database: str, origin: str, kill_at: int) -> str:
-    """Run a worker until it is killed, or has finished the only item; return its last line."""
-    command = [sys.executable, str(CHILD), database, origin, str(kill_at)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment(), check=False)
+def run(database: str, origin: str, kill_at: int, tree: Path | None = None, signal: str = "SIGKILL") -> str:
+    """Run a worker, of another source tree if there is one, until it is killed, or has finished the only item; return its last line."""
+    command = [sys.executable, str(CHILD), database, origin, str(kill_at), signal]
+    env = environment() if tree is None else environment_of(tree)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=env, check=False)
     lines = done.stdout.split("\n")[:-1]
     assert lines, done.stderr
     return lines[-1]

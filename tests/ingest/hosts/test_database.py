@@ -50,16 +50,17 @@ def emulator() -> Generator[Emulator]:
     found.close()
 
 
-def make_worker(url: str, emulator: Emulator, *, storage_key: str | None = None, drain: float = 5.0) -> Worker:
-    def make_client(_: object) -> Mux:
-        return Mux(
-            token_id="test-token",
-            token_secret="test-secret",
-            transport=EmulatorTransport(emulator),
-            limits=LimitSettings(enabled=False),
-        )
+def make_client(emulator: Emulator) -> Mux:
+    return Mux(
+        token_id="test-token",
+        token_secret="test-secret",
+        transport=EmulatorTransport(emulator),
+        limits=LimitSettings(enabled=False),
+    )
 
-    return Worker(url, make_client=make_client, storage_key=storage_key, drain=drain)
+
+def make_worker(url: str, emulator: Emulator, *, storage_key: str | None = None, drain: float = 5.0) -> Worker:
+    return Worker(url, make_client=lambda _: make_client(emulator), storage_key=storage_key, drain=drain)
 
 
 async def is_working(url: str) -> None:

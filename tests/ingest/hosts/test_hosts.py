@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Generator, Sequence
@@ -19,26 +16,14 @@ from mux_async import LimitSettings, Mux
 from mux_async.emulator import Emulator, EmulatorSettings, EmulatorTransport, RateRules
 from mux_async.ingest import Item, ItemOptions, file_item, url_item
 from mux_async.ingest.dbos import entries, status, submit
-from tests._servers import Server, postgres_server, redis_server
-from tests.cli.commands import environment, serve_here
+from tests._servers import Server
+from tests.cli.commands import serve_here
+from tests.ingest.hosts.workers import Workers
 
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(900)]
 
-CHILD = Path(__file__).with_name("child.py")
 SPEED = 10.0
 """How many times the account's limits are those of Mux."""
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Generator[Server]:
-    with postgres_server(tmp_path / "postgres.log") as server:
-        yield server
-
-
-@pytest.fixture
-def limits(tmp_path: Path) -> Generator[Server]:
-    with redis_server(tmp_path / "redis.log") as server:
-        yield server
 
 
 @pytest.fixture
@@ -49,51 +34,6 @@ def emulator(tmp_path: Path) -> Generator[Emulator]:
     emulator = Emulator(EmulatorSettings(limits=rules, time_to_ready=0.5, store=store, max_arrivals=1_000_000))
     yield emulator
     emulator.close()
-
-
-class Workers:
-    """Worker processes, which are started again when they end."""
-
-    def __init__(self, database: str, origin: str, limits: str, log: Path) -> None:
-        self._command = [sys.executable, str(CHILD), database, origin, limits, str(SPEED)]
-        self._log = log.open("wb")
-        self.running: list[subprocess.Popen[bytes]] = []
-
-    def start(self, count: int) -> None:
-        for _ in range(count):
-            process = subprocess.Popen(self._command, stdout=self._log, stderr=subprocess.STDOUT, env=environment())
-            self.running.append(process)
-
-    def kill(self, process: subprocess.Popen[bytes]) -> None:
-        process.kill()
-        process.wait()
-        self.running.remove(process)
-
-    def renew(self, count: int) -> None:
-        """Start workers in the place of those that have ended."""
-        self.running = [process for process in self.running if process.poll() is None]
-        self.start(count - len(self.running))
-
-    def stop(self) -> None:
-        for process in self.running:
-            process.send_signal(signal.SIGCONT)
-            process.terminate()
-        for process in self.running:
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        self._log.close()
-
-
-@contextlib.contextmanager
-def workers(database: str, origin: str, limits: str, log: Path) -> Generator[Workers]:
-    found = Workers(database, origin, limits, log)
-    try:
-        yield found
-    finally:
-        found.stop()
 
 
 def wait_for_all(database: str, seconds: float) -> None:
@@ -150,7 +90,7 @@ def test_one_worker(database: Server, limits: Server, emulator: Emulator, tmp_pa
     assert submit(database.url, items, shared=[tmp_path / "films"]) == (0, 12)
     with (
         serve_here(emulator) as server,
-        workers(database.url, server.origin, limits.url, tmp_path / "workers.log") as processes,
+        Workers(database, limits, server.origin, SPEED, tmp_path / "workers.log") as processes,
     ):
         processes.start(1)
         wait_for_all(database.url, 60)
@@ -172,7 +112,7 @@ def test_storm(database: Server, limits: Server, emulator: Emulator, tmp_path: P
     submit(database.url, items, shared=[tmp_path / "films"])
     with (
         serve_here(emulator) as server,
-        workers(database.url, server.origin, limits.url, tmp_path / "workers.log") as processes,
+        Workers(database, limits, server.origin, SPEED, tmp_path / "workers.log") as processes,
     ):
         processes.start(3)
         time.sleep(6)
