@@ -35,6 +35,8 @@ class _Commands(TyperGroup):
         # `ingest submit --on URL` is `ingest-submit`. Without --on, `submit` is a file or a folder to ingest, if there is one.
         if len(args) > 1 and args[0] == "ingest" and args[1] in _ON_MANY_HOSTS and _is_command(args):
             args = [f"ingest-{args[1]}{'-on' if args[1] == 'status' else ''}", *args[2:]]
+        elif args and args[0] == "emulate":
+            args = [*_with_ports(args)]
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
@@ -55,6 +57,16 @@ def _is_command(args: Sequence[str]) -> bool:
     if args[1] == "new-key" or "MUX_INGEST_DATABASE" in os.environ or not os.path.exists(args[1]):  # noqa: PTH110 - imports less
         return True
     return any(each in {"--on", "--help"} or each.startswith("--on=") for each in args)
+
+
+_PORTS: Final = {"--rtmp": "5222", "--srt": "6001"}
+"""Options of `emulate` whose port can be left out, which typer does not have. The ports are those of Mux."""
+
+
+def _with_ports(args: Sequence[str]) -> Iterator[str]:
+    for number, each in enumerate(args):
+        has_value = number + 1 < len(args) and not args[number + 1].startswith("-")
+        yield f"{each}={_PORTS[each]}" if each in _PORTS and not has_value else each
 
 
 def _print_version(is_asked: bool) -> None:

@@ -63,6 +63,7 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
         "mux-async emulate --webhook-url http://127.0.0.1:8788/ --webhook-secret whsec",
         "mux-async emulate --state mux.state --token ci:secret",
         "mux-async emulate --tls --domain video.example.com",
+        "mux-async emulate --rtmp 0 --port 0",
     ),
     "emulate-ca": ("mux-async emulate-ca show", "mux-async emulate-ca remove"),
     "emulate-ca show": ("mux-async emulate-ca show",),

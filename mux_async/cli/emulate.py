@@ -20,6 +20,7 @@ import anyio
 import attrs
 import typer
 
+from mux_async.cli._emulated_encoders import AnywhereOption, Encoders, RtmpOption, wanted_encoders
 from mux_async.cli._emulated_tls import (
     DEFAULT_TLS_PORT,
     CaFolderOption,
@@ -139,6 +140,8 @@ def emulate(
             help="Which URLs of inputs are fetched and examined. auto: those that respond; the rest gets synthetic media."
         ),
     ] = "auto",
+    rtmp: RtmpOption = None,
+    simulcast_anywhere: AnywhereOption = False,
     state: Annotated[
         Path | None, typer.Option(dir_okay=False, help="File to keep everything in, over restarts and crashes.")
     ] = None,
@@ -165,6 +168,7 @@ def emulate(
     """Run Mux on this machine: API, resumable uploads, playlists and thumbnails on one origin, until interrupted."""
     if stub and state is not None:
         raise typer.BadParameter("--stub keeps nothing, so that there is nothing for --state to keep")
+    encoders = wanted_encoders(rtmp, anywhere=simulcast_anywhere, without_media=_without_media(media, stub=stub))
     if webhook_secret is not None and not webhook_url:
         raise typer.BadParameter("--webhook-secret signs deliveries to --webhook-url, which is missing")
     if not tls and (domain or tls_port != DEFAULT_TLS_PORT):
@@ -193,7 +197,16 @@ def emulate(
     wants_media = media == "auto" and not stub and has_media()
     trouble = _faults(faults)
     with _media(settings, fetch) if wants_media else nullcontext() as worker:
-        _run(attrs.evolve(settings, media=worker), trouble, host, port, quiet=quiet, arrivals=arrivals, secure=secure)
+        _run(
+            attrs.evolve(settings, media=worker),
+            trouble,
+            host,
+            port,
+            quiet=quiet,
+            arrivals=arrivals,
+            secure=secure,
+            encoders=encoders,
+        )
 
 
 def _domains(names: Sequence[str]) -> tuple[str, ...]:
@@ -201,6 +214,15 @@ def _domains(names: Sequence[str]) -> tuple[str, ...]:
         return EmulatorSettings(domains=tuple(names)).domains
     except ValueError as error:
         raise typer.BadParameter(f"--domain: {error}") from error
+
+
+def _without_media(media: str, *, stub: bool) -> str | None:
+    """Return why there are no real media; ``None`` if there are."""
+    if stub:
+        return "--stub keeps none"
+    if media == "off":
+        return "--media off excludes them"
+    return None if has_media() else "pip install 'mux-async[media]'"
 
 
 def _robots_plan(units: int | None, workflows: Sequence[str] | None) -> RobotsPlan:
@@ -256,6 +278,7 @@ def _run(
     quiet: bool,
     arrivals: Path | None,
     secure: Secure | None = None,
+    encoders: Encoders | None = None,
 ) -> None:
     with ExitStack() as stack:
         try:
@@ -275,7 +298,7 @@ def _run(
         emulator.faults.add(*faults[0])
         emulator.webhook_faults.add(*faults[1])
         emulator.work_faults.add(*faults[2])
-        anyio.run(_serve, emulator, host, port, secure, backend="asyncio")
+        anyio.run(_serve, emulator, host, port, secure, encoders, log, backend="asyncio")
         if log is None or log.close():
             typer.echo("stopped")
 
@@ -294,7 +317,9 @@ def _note_delivery(log: LiveLog, delivery: Delivery) -> None:
     log.line(f"{time.strftime('%H:%M:%S')} webhook {delivery.event.type} {delivery.address} {answer.status or answer.error}")
 
 
-async def _serve(emulator: Emulator, host: str, port: int, secure: Secure | None) -> None:
+async def _serve(
+    emulator: Emulator, host: str, port: int, secure: Secure | None, encoders: Encoders | None, log: LiveLog | None
+) -> None:
     from mux_async.emulator.server import serve, serve_tls
 
     async with AsyncExitStack() as stack:
@@ -309,8 +334,13 @@ async def _serve(emulator: Emulator, host: str, port: int, secure: Secure | None
             with _listening(host, secure.port, "--tls-port"):
                 secure_origin = await stack.enter_async_context(serve_tls(emulator, certificates, host, secure.port))
             more = tls_lines(secure.folder, certificates, secure_origin, settings.domains)
-        for line in banner(settings, origin, more):
-            typer.echo(line)
+        if encoders is not None:
+            with _listening(host, encoders.port, "--rtmp"):
+                line = None if log is None else log.line
+                address = await stack.enter_async_context(encoders.serve(emulator, host, line))
+            more.append(f"  encoders push to {address}/STREAM_KEY")
+        for line_of_banner in banner(settings, origin, more):
+            typer.echo(line_of_banner)
         async for _ in signals:
             break
 

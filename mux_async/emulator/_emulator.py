@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from email.utils import formatdate
 from functools import partial
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 import attrs
@@ -41,6 +42,7 @@ from mux_async.emulator.data._exports import download
 from mux_async.emulator.data._requests import DatasetCache
 from mux_async.emulator.faults._faults import Faults, WebhookFaults, WorkFaults
 from mux_async.emulator.http._messages import ApiError, Request, Response, not_found
+from mux_async.emulator.live._pushes import Push, drop_pushes
 from mux_async.emulator.playback._hosts import answer_host
 from mux_async.emulator.resources import _uploads
 from mux_async.emulator.resources._upload_storage import StorageSink
@@ -257,6 +259,14 @@ class Emulator:
     def live(self) -> LiveHandle:
         """Encoders that send to live streams."""
         return LiveHandle(self._perform)
+
+    def push(self, stream_key: str, protocol: Literal["rtmp", "srt"] = "rtmp") -> Push:
+        """Connect an encoder that sends real media. For frontends that take encoders. Raises `PushRefusedError`."""
+        return Push(self._perform, stream_key, protocol)
+
+    def drop_pushes(self) -> None:
+        """Disconnect the encoders of an earlier run, which the state file has. For frontends that take encoders."""
+        self._perform(drop_pushes)
 
     @property
     def assets(self) -> AssetHandle:

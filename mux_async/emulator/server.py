@@ -1,5 +1,6 @@
 """The emulator as an HTTP server: `serve` and `serve_tls`. A module of its own, because aiohttp is imported with it."""
 
+from mux_async.emulator.frontends._rtmp_server import serve_rtmp
 from mux_async.emulator.frontends._server import serve, serve_tls
 
-__all__ = ["serve", "serve_tls"]
+__all__ = ["serve", "serve_rtmp", "serve_tls"]

@@ -1,4 +1,4 @@
-"""The ways to reach an emulator: an in-process transport and an HTTP server. No other folder imports them.
+"""The ways to reach an emulator: an in-process transport, an HTTP server, and an RTMP server. No other folder imports them.
 
-May import ``http``, ``routing``, ``tls``, ``webhooks``, and the emulator itself.
+May import ``http``, ``rtmp``, ``media``, ``routing``, ``tls``, ``webhooks``, ``live``, and the emulator itself.
 """

@@ -1,7 +1,7 @@
 """Encoders of live streams: they connect, send, disconnect and reconnect, and the stream changes accordingly (facts/BEHAVIOUR.md, 6.2).
 
-There is no ingest server: control calls and the Python handle (`mux_async.emulator.Emulator.live`) stand for the encoder. The order of
-events is the documented one. The times of the steps are not published, so they are simple here:
+Control calls and the Python handle (`mux_async.emulator.Emulator.live`) stand for an encoder; real ones are in
+`mux_async.emulator.live._pushes`. The order of events is the documented one. The times of the steps are not published, so they are simple:
 
 * connected, asset created and simulcast targets starting: at once;
 * recording after `FIRST_FRAMES`, active `PLAYABLE` after the connection, the asset ready when `STORED` seconds are recorded;
@@ -10,14 +10,14 @@ events is the documented one. The times of the steps are not published, so they 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal
 from urllib.parse import urlsplit
 
 import attrs
 
 from mux_async.emulator.http._messages import failed, not_found
-from mux_async.emulator.media._probe import InputProblem, live_media
+from mux_async.emulator.media._probe import InputProblem, MediaInfo, live_media
 from mux_async.emulator.resources._asset_lifecycle import (
     add_ready_track,
     add_track,
@@ -26,6 +26,7 @@ from mux_async.emulator.resources._asset_lifecycle import (
     new_asset,
     prepare_extras,
 )
+from mux_async.emulator.state._media_orders import end_live
 from mux_async.emulator.state._records import Recording
 from mux_async.emulator.state._serialization import recorded_seconds, recording_length
 from mux_async.emulator.state._state import Asset, Environment, LiveStream, State
@@ -55,15 +56,25 @@ def connect(
     *,
     protocol: Literal["rtmp", "srt"] = "rtmp",
     silent: bool = False,
+    push: str | None = None,
 ) -> None:
-    """Connect an encoder, which sends nothing if *silent*. Raises `ApiError` (412): the stream is disabled or has an encoder."""
+    """Connect an encoder. Raises `ApiError` (412): the stream is disabled or has an encoder.
+
+    Args:
+        state: Of the account.
+        environment: Of the live stream.
+        stream: To connect to.
+        protocol: How it sends.
+        silent: Whether it sends nothing.
+        push: Name of the connection, if the encoder sends real media: `record` and `store` follow. Otherwise it is simulated.
+    """
     ingest = stream.ingest
     if stream.status == "disabled":
         raise failed("The live stream is disabled and takes no connections")
     if ingest.connected:
         raise failed("An encoder is already connected to the live stream")
     ingest.session += 1
-    ingest.connected, ingest.protocol, ingest.draining = True, protocol, False
+    ingest.connected, ingest.protocol, ingest.draining, ingest.push = True, protocol, False, push
     asset = _asset(environment, stream)
     if asset is not None:
         live_event(state, environment, "connected", stream)
@@ -71,7 +82,9 @@ def connect(
     else:
         _begin_asset(state, environment, stream)
     step = f"{stream.id}/{ingest.session}"
-    if silent:
+    if push is not None:
+        pass  # it reports what it sends
+    elif silent:
         state.wait(SILENCE, "live.silent", environment, step)
     else:
         state.work(FIRST_FRAMES, "live.recording", environment, step)
@@ -110,7 +123,7 @@ def disconnect(state: State, environment: Environment, stream: LiveStream) -> No
         return
     window = float(stream.members.get("reconnect_window", 0))
     asset = _asset(environment, stream)
-    if window and asset is not None and _has_slate(stream):
+    if window and asset is not None and _has_slate(stream) and asset.pushed is None:
         asset.recordings.append(_recording(state, stream, "slate"))
     state.wait(window, "live.window_over", environment, f"{stream.id}/{stream.ingest.session}")
 
@@ -119,7 +132,7 @@ def _drop(state: State, environment: Environment, stream: LiveStream) -> None:
     ingest = stream.ingest
     if not ingest.connected:
         return
-    ingest.connected, ingest.draining = False, False
+    ingest.connected, ingest.draining, ingest.push = False, False, None
     ingest.session += 1  # steps that were planned for the connection have no effect
     _stop_recording(state, _asset(environment, stream))
     live_event(state, environment, "disconnected", stream)
@@ -138,7 +151,8 @@ def _asset(environment: Environment, stream: LiveStream) -> Asset | None:
 def _stop_recording(state: State, asset: Asset | None) -> None:
     for entry in () if asset is None else asset.recordings:
         if entry.duration is None:
-            entry.duration = max(SHORTEST, recording_length(entry, state))
+            length = recording_length(entry, state)
+            entry.duration = max(SHORTEST, length) if entry.stored is None else length
 
 
 def _recording(state: State, stream: LiveStream, type: Literal["content", "slate"]) -> Recording:
@@ -199,7 +213,8 @@ def _finish(state: State, environment: Environment, stream: LiveStream) -> None:
 def _complete_asset(state: State, environment: Environment, stream: LiveStream, asset: Asset) -> None:
     length = recorded_seconds(asset, state)
     asset.is_live = False
-    if not asset.recordings:
+    end_live(state, asset.id)
+    if all(entry.stored == 0.0 for entry in asset.recordings):  # or there are none
         asset.status, asset.problem = "errored", InputProblem("invalid_input", "The live stream ended before any media arrived")
         asset_event(state, environment, "errored", asset)
         return
@@ -217,7 +232,8 @@ def _complete_asset(state: State, environment: Environment, stream: LiveStream, 
 
 def _make_ready(state: State, environment: Environment, stream: LiveStream, asset: Asset) -> None:
     length = recorded_seconds(asset, state)
-    become_ready(state, environment, asset, live_media(length, audio_only=bool(stream.members.get("audio_only"))))
+    media = live_media(length, audio_only=bool(stream.members.get("audio_only")))
+    become_ready(state, environment, asset, media if asset.pushed is None else attrs.evolve(asset.pushed, duration=length))
     for name, source in (("embedded_subtitles", "embedded"), ("generated_subtitles", "generated_live")):
         for entry in stream.members.get(name, ()):
             add_ready_track(state, environment, asset, add_track(state, asset, entry, source=source))
@@ -233,6 +249,20 @@ def fail_target(
             target_event(state, environment, "errored", stream, target)
             return
     raise failed("The live stream sends to no simulcast target of this id")
+
+
+def set_target(
+    state: State,
+    environment: Environment,
+    stream: LiveStream,
+    target_id: str,
+    status: Literal["starting", "broadcasting", "errored"],
+) -> None:
+    """Note what became of sending to a simulcast target. A failure counts as ``normal``, because it is tried again."""
+    for target in stream.simulcast_targets:
+        if target.id == target_id and target.status != status:
+            target.status, target.error_severity = status, "normal" if status == "errored" else None
+            target_event(state, environment, status, stream, target)
 
 
 def update_target(
@@ -256,9 +286,7 @@ def run_live_step(state: State, environment: Environment, name: str, subject: st
         return
     ingest, asset = stream.ingest, _asset(environment, stream)
     if name == "live.recording":
-        if asset is not None:
-            asset.recordings.append(_recording(state, stream, "content"))
-        live_event(state, environment, "recording", stream)
+        record(state, environment, stream)
         if stream.status != "active":
             state.work(PLAYABLE - FIRST_FRAMES, "live.active", environment, subject)
         else:
@@ -280,11 +308,37 @@ def run_live_step(state: State, environment: Environment, name: str, subject: st
         end(state, environment, stream)
 
 
-def _activate(state: State, environment: Environment, stream: LiveStream) -> None:
+def record(state: State, environment: Environment, stream: LiveStream, *, stored: float | None = None) -> None:
+    """Begin a recording, at the first frame of an encoder. *stored* is 0.0 if its media are stored."""
+    asset = _asset(environment, stream)
+    if asset is not None:
+        asset.recordings.append(attrs.evolve(_recording(state, stream, "content"), stored=stored))
+    live_event(state, environment, "recording", stream)
+
+
+def store(
+    state: State, environment: Environment, stream: LiveStream, seconds: float, media: MediaInfo, sent_targets: Collection[str]
+) -> None:
+    """Count what was stored of *media*, which an encoder pushes. It makes the stream active, and then the asset ready.
+
+    *sent_targets* are ids of simulcast targets whose status does not follow from that, because they really get the stream.
+    """
+    asset = _asset(environment, stream)
+    if asset is None or not asset.recordings:  # it was deleted, or the recording was completed
+        return
+    asset.pushed = media
+    asset.recordings[-1].stored = round((asset.recordings[-1].stored or 0.0) + seconds, 6)
+    if stream.status != "active":
+        _activate(state, environment, stream, sent_targets)
+    if asset.status == "preparing" and recorded_seconds(asset, state) >= STORED:
+        _make_ready(state, environment, stream, asset)
+
+
+def _activate(state: State, environment: Environment, stream: LiveStream, sent_targets: Collection[str] = ()) -> None:
     stream.status = "active"
     live_event(state, environment, "active", stream)
     for target in stream.simulcast_targets:
-        if target.status == "starting":
+        if target.status == "starting" and target.id not in sent_targets:
             target.status = "broadcasting"
             target_event(state, environment, "broadcasting", stream, target)
 

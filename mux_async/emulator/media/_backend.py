@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import attrs
 
@@ -51,6 +51,11 @@ class MediaFile:
         return min(self.width, self.height)
 
     @property
+    def duration(self) -> float:
+        """Seconds."""
+        return sum(segment.duration for segment in self.segments)
+
+    @property
     def peak_bandwidth(self) -> int:
         """Bits per second of the largest segment."""
         return max(round(segment.size * 8 / max(segment.duration, 0.001)) for segment in self.segments)
@@ -58,8 +63,19 @@ class MediaFile:
     @property
     def bandwidth(self) -> int:
         """Bits per second on average."""
-        duration = sum(segment.duration for segment in self.segments)
-        return round(sum(segment.size for segment in self.segments) * 8 / max(duration, 0.001))
+        return round(sum(segment.size for segment in self.segments) * 8 / max(self.duration, 0.001))
+
+
+@attrs.frozen
+class LivePart:
+    """What an encoder pushed in one connection; its media file grows.
+
+    *began_at* is the time of the first frame in epoch seconds. No segment is longer than *longest_segment* (seconds), but for gaps.
+    """
+
+    began_at: float
+    longest_segment: float
+    media_file: MediaFile
 
 
 @attrs.frozen
@@ -162,4 +178,17 @@ class MediaBackend(Protocol):
 
     def forget(self, asset_id: str, /) -> None:
         """Delete the files of an asset. Work in progress for it is discarded."""
+        ...
+
+
+@runtime_checkable
+class LiveMediaBackend(MediaBackend, Protocol):
+    """A media backend that also has what encoders push to live streams."""
+
+    def live_parts(self, asset_id: str, /) -> tuple[LivePart, ...]:
+        """Return the parts of a recording that can be played; none of an asset that was not pushed."""
+        ...
+
+    def end_live(self, asset_id: str, /) -> None:
+        """End a recording: it does not grow any more."""
         ...

@@ -20,7 +20,7 @@ from av.error import FFmpegError
 from mux_async.emulator.media._fetching import FetchError, fetch
 from mux_async.emulator.media._images import animation, still, storyboard
 from mux_async.emulator.media._inspection import NotMediaError
-from mux_async.emulator.media._packaging import package, remake
+from mux_async.emulator.media._packaging import join, package, remake
 
 NICENESS = 5
 """How far behind everything else the work stands; the emulator has others to answer."""
@@ -52,6 +52,7 @@ def make(job: Mapping[str, Any]) -> dict[str, Any]:
         "Storyboard": storyboard,
         "Animation": animation,
         "Download": remake,
+        "Join": join,
     }
     works[job["kind"]](job["media_file"], job["out"], job["order"])
     return {"value": None}
@@ -69,12 +70,13 @@ def work(jobs: IO[bytes], answers: IO[bytes]) -> None:
         answers.flush()
 
 
-def _bind(memory: int) -> None:
+def bind(memory: int, niceness: int = NICENESS) -> None:
+    """Prepare a worker process: it stands back, may use *memory* bytes, and leaves Ctrl-C to the emulator."""
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # Ctrl-C reaches all processes of the terminal; the emulator ends this one itself
     if hasattr(os, "nice"):
-        os.nice(NICENESS)
+        os.nice(niceness)
     if sys.platform == "linux":
         import resource  # elsewhere it is missing, or not kept to
 
@@ -83,7 +85,7 @@ def _bind(memory: int) -> None:
 
 
 if __name__ == "__main__":
-    _bind(int(sys.argv[1]))
+    bind(int(sys.argv[1]))
     # At any other level, FFmpeg's threads take the interpreter lock to log, also while PyAV holds it and waits for them (PyAV #751).
     av.logging.set_level(None)
     work(sys.stdin.buffer, sys.stdout.buffer)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+from av.audio import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.video import VideoStream
 
@@ -140,17 +141,23 @@ def _described(playlist: Path, rate: Fraction | None) -> dict[str, Any]:
     if head is None or not segments:
         raise NotMediaError(NOT_MEDIA)
     described: dict[str, Any] = {"head": int(head["size"]), "segments": segments}
-    codecs: list[str] = []
     with av.open(str(playlist.with_name(MEDIA))) as media_file:
         video, audio = main_streams(media_file)
         if video is not None:
             described["width"], described["height"] = video.codec_context.width, video.codec_context.height
             described["frame_rate"] = round(min(float(rate or video.average_rate or 30), FASTEST_ENCODED * 2), 3)
-            codecs.append("avc1." + bytes(video.codec_context.extradata or b"")[1:4].hex())
-        if audio is not None:
-            config = bytes(audio.codec_context.extradata or b"\x10")  # its first five bits are the object type
-            codecs.append(f"mp4a.40.{config[0] >> 3}")
-    return {**described, "codecs": ",".join(codecs)}
+        return {**described, "codecs": codec_names(video, audio)}
+
+
+def codec_names(video: VideoStream | None, audio: AudioStream | None) -> str:
+    """Return the codecs as playlists name them (RFC 6381), for H.264 and AAC in MP4."""
+    codecs: list[str] = []
+    if video is not None:
+        codecs.append("avc1." + bytes(video.codec_context.extradata or b"")[1:4].hex())
+    if audio is not None:
+        config = bytes(audio.codec_context.extradata or b"\x10")  # its first five bits are the object type
+        codecs.append(f"mp4a.40.{config[0] >> 3}")
+    return ",".join(codecs)
 
 
 def remake(media_file: str, out: str, order: Mapping[str, Any]) -> None:
@@ -168,4 +175,28 @@ def remake(media_file: str, out: str, order: Mapping[str, Any]) -> None:
         if audio is not None:
             tracks.append(Copy(made, audio, 0.0))
         if not tracks or not transcode(source, made, tracks, TimeRange(0.0, float("inf")), seek=False):
+            raise NotMediaError(NOT_MEDIA)
+
+
+def join(listing: str, out: str, order: Mapping[str, Any]) -> None:
+    """Join files, which are listed for FFmpeg, to one MP4. Video of different settings is encoded; *order* has ``is_uniform``."""
+    everything = TimeRange(0.0, float("inf"))
+    with (
+        av.open(listing, format="concat", options={"safe": "0", "protocol_whitelist": "file"}) as source,
+        av.open(out, "w", format="mp4", options={"movflags": "faststart"}) as made,
+    ):
+        video, audio = main_streams(source)
+        tracks: list[Track] = []
+        if video is not None and order["is_uniform"]:
+            tracks.append(Copy(made, video, 0.0))
+        elif video is not None:
+            size = scaled(
+                video.codec_context.width,
+                video.codec_context.height,
+                min(video.codec_context.width, video.codec_context.height),
+            )
+            tracks.append(VideoEncoder(made, video, everything, [], size, video.average_rate or Fraction(30), SEGMENT_SECONDS))
+        if audio is not None:
+            tracks.append(Copy(made, audio, 0.0))
+        if not tracks or not transcode(source, made, tracks, everything, seek=False):
             raise NotMediaError(NOT_MEDIA)

@@ -28,6 +28,7 @@ from mux_async.emulator.media._backend import (
     Animation,
     Download,
     IngestOrder,
+    LivePart,
     MediaBackendError,
     MediaFile,
     Order,
@@ -35,6 +36,7 @@ from mux_async.emulator.media._backend import (
     Still,
     Storyboard,
 )
+from mux_async.emulator.media._live_recordings import LiveRecordings, worker_command
 from mux_async.emulator.media._probe import InputProblem, MediaInfo
 from mux_async.emulator.media._worker_process import WorkerProcess
 from mux_async.errors import MissingExtraError
@@ -95,6 +97,9 @@ class MediaWorker:
         for needed in (self._folder, self._media_folder, self._work_folder, self.uploads):
             needed.mkdir(exist_ok=True)
         self._fetch_rule, self._most_bytes = fetch, most_bytes
+        self._memory = memory
+        self._recordings = LiveRecordings(self._media_folder)
+        self._joining: dict[str, Lock] = {}
         self._inputs = _JobQueue(memory, longest_job)
         self._makes = {kind: _JobQueue(memory, min(limit, longest_job)) for kind, limit in _TIME_LIMITS.items()}
         self._lock = Lock()
@@ -125,7 +130,7 @@ class MediaWorker:
         job = {"job": "ingest", "most": self._most_bytes, "path": None, **members}
         if order.clip_of is not None:
             media_file = self._media_file(order.clip_of)
-            return None if media_file is None else {**job, "path": str(media_file.path)}
+            return None if media_file is None else job
         if order.path is not None:
             return {**job, "path": str(order.path)}
         return job if order.url is not None and self._fetches(order.url) else None
@@ -143,6 +148,8 @@ class MediaWorker:
         try:
             if order.path is not None and not order.path.stat().st_size:
                 return InputProblem("invalid_input", "The uploaded file is empty")
+            if order.clip_of is not None:
+                job = {**job, "path": str(self._whole(order.clip_of, self._inputs))}
             answer = self._inputs.run_job({**job, "folder": str(folder)})
             if "unreachable" in answer:
                 return self._unreachable(order.url or "", answer["unreachable"], answer["status"])
@@ -182,10 +189,53 @@ class MediaWorker:
         try:
             described = json.loads((folder / "film.json").read_bytes())
         except FileNotFoundError:
-            return None
+            return next((part.media_file for part in self._recordings.parts(asset_id)), None)
         segments = tuple(Segment(*segment) for segment in described.pop("segments"))
         self._media_files[asset_id] = MediaFile(path=folder / "index.m4s", segments=segments, **described)
         return self._media_files[asset_id]
+
+    @property
+    def live(self) -> LiveRecordings:
+        """What encoders push to live streams. `media_file` returns the first part of a recording."""
+        return self._recordings
+
+    def live_parts(self, asset_id: str, /) -> tuple[LivePart, ...]:
+        """See `mux_async.emulator.media._backend.LiveMediaBackend.live_parts`."""
+        return self._recordings.parts(asset_id)
+
+    def live_command(self, path: Path, start: float, latency_mode: str, *, audio_only: bool) -> list[str]:
+        """Return the command of the process that writes a part of a recording: where `LiveRecordings.begin_part` says."""
+        return worker_command(path, start, latency_mode, self._memory, audio_only=audio_only)
+
+    def end_live(self, asset_id: str, /) -> None:
+        """See `mux_async.emulator.media._backend.LiveMediaBackend.end_live`."""
+        self._recordings.end(asset_id)
+
+    def _whole(self, asset_id: str, queue: _JobQueue) -> Path:
+        """Return one file of everything in an asset. The parts of a recording are joined when that is first needed. Runs in a thread."""
+        parts = [part.media_file for part in self._recordings.parts(asset_id)]
+        if len(parts) < 2:
+            media_file = self.media_file(asset_id)
+            if media_file is None:
+                raise MediaBackendError("there is no media file")
+            return media_file.path
+        place = parts[0].path.with_name("joined.mp4")
+        with self._lock:
+            joining = self._joining.setdefault(asset_id, Lock())
+        with joining:
+            if not place.exists():
+                listing = self._work_folder / f"{asset_id}.ffconcat"
+                listing.write_text("ffconcat version 1.0\n" + "".join(f"file {_quoted(part.path)}\n" for part in parts))
+                settings = {(part.codecs, part.width, part.height) for part in parts}
+                out = self._work_folder / f"{asset_id}-joined.mp4"
+                job = {"job": "make", "kind": "Join", "media_file": str(listing), "out": str(out)}
+                try:
+                    queue.run_job({**job, "order": {"is_uniform": len(settings) == 1}})
+                    out.replace(place)
+                finally:
+                    listing.unlink(missing_ok=True)
+                    out.unlink(missing_ok=True)
+        return place
 
     def make(self, asset_id: str, order: Order, /) -> Future[Path]:
         """See `mux_async.emulator.media._backend.MediaBackend.make`."""
@@ -200,30 +250,35 @@ class MediaWorker:
                 future = (
                     _done(place)
                     if place.exists()
-                    else self._makes[type(order)].submit(lambda: self._make(media_file, order, place))
+                    else self._makes[type(order)].submit(lambda: self._make(asset_id, order, place))
                 )
                 made[order] = future
                 self._spare(made)
             return future
 
-    def _make(self, media_file: MediaFile, order: Order, place: Path) -> Path:
+    def _make(self, asset_id: str, order: Order, place: Path) -> Path:
         """Runs in a thread for this kind of file."""
-        out = self._work_folder / place.name
-        job = {
-            "job": "make",
-            "kind": type(order).__name__,
-            "media_file": str(media_file.path),
-            "out": str(out),
-            "order": attrs.asdict(order),
-        }
+        out, queue = self._work_folder / place.name, self._makes[type(order)]
         try:
-            self._makes[type(order)].run_job(job)
+            path = self._located(asset_id, order.time) if isinstance(order, Still) else self._whole(asset_id, queue)
+            job = {"job": "make", "kind": type(order).__name__, "media_file": str(path), "out": str(out)}
+            queue.run_job({**job, "order": attrs.asdict(order)})
             out.rename(place)
         except OSError as error:
             raise MediaBackendError(f"it could not be kept: {error}") from error
         finally:
             out.unlink(missing_ok=True)
         return place
+
+    def _located(self, asset_id: str, time: float) -> Path:
+        """Return the file that has the picture of a time."""
+        ends = 0.0
+        for part in self._recordings.parts(asset_id):
+            ends += part.media_file.duration
+            if time < ends:
+                return part.media_file.path
+        parts = self._recordings.parts(asset_id)
+        return parts[-1].media_file.path if parts else self._whole(asset_id, self._makes[Still])
 
     @staticmethod
     def _spare(made: dict[Order, Future[Path]]) -> None:
@@ -239,6 +294,8 @@ class MediaWorker:
             if asset_id in self._ingests:
                 futures.append(self._ingests.pop(asset_id))
             self._media_files.pop(asset_id, None)
+            self._joining.pop(asset_id, None)
+            self._recordings.forget(asset_id)
             folder = self._media_folder / asset_id
             if folder.exists():  # moved first, because the id may be used again at once
                 bin_folder = Path(tempfile.mkdtemp(dir=self._work_folder))
@@ -301,6 +358,11 @@ class _JobQueue:
         self._threads.shutdown(wait=True)
         for process in self._processes:
             process.settle()
+
+
+def _quoted(path: Path) -> str:
+    """Return a path as FFmpeg's lists have it."""
+    return "'" + str(path).replace("'", "'\\''") + "'"
 
 
 def _done(value: T) -> Future[T]:

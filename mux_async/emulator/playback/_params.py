@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 from mux_async.emulator.http._messages import Request, invalid
-from mux_async.emulator.media._backend import MediaFile, Still
+from mux_async.emulator.media._backend import LivePart, MediaFile, Still
 from mux_async.emulator.media._probe import MediaInfo
 from mux_async.emulator.state._state import Asset, Environment, PlaybackId, State
 from mux_async.emulator.validation._validation import whole_parameter
@@ -48,6 +48,8 @@ class PlaybackRequest:
     asset: Asset
     media: MediaInfo
     media_file: MediaFile | None = None
+    live_parts: tuple[LivePart, ...] = ()
+    """What encoders pushed, if *asset* is the recording of that."""
 
 
 def from_claims(claims: Mapping[str, Any]) -> dict[str, str]:
@@ -93,6 +95,7 @@ def thumbnail(playback: PlaybackRequest, extension: str) -> Still:
     if is_on(params, "latest") and not asset.is_live:
         raise invalid("latest is for live streams that are active")
     default = media.duration / 2 if asset.thumbnail_time is None else asset.thumbnail_time
+    default = media.duration if is_on(params, "latest") else default
     time = seconds(params, "time", default) or 0.0
     seconds(params, "program_time", most=_MAX_EPOCH)
     fit_mode = params.get("fit_mode") or "preserve"

@@ -31,11 +31,13 @@ from mux_async.emulator.playback._params import (
     window,
 )
 from mux_async.emulator.playback._placeholder_images import TYPES, picture
+from mux_async.emulator.playback._pushed import pushed_rendition
 from mux_async.emulator.playback._segments import SEGMENT_SECONDS, ListedSegment, cut, cut_recordings
 from mux_async.emulator.playback._tokens import check_token, is_page_token
 from mux_async.emulator.resources._playback_restrictions import check_restriction
 from mux_async.emulator.resources._usage import record_delivery
 from mux_async.emulator.state._ids import is_well_formed
+from mux_async.emulator.state._media_orders import live_parts
 from mux_async.emulator.state._serialization import iso, recorded_seconds, recording_length
 from mux_async.emulator.state._state import Asset, Environment, LiveStream, PlaybackId, State
 
@@ -109,6 +111,11 @@ def _recording(environment: Environment, stream: LiveStream, *, may_have_ended: 
 
 
 def _of(playback: PlaybackRequest) -> PlaybackRequest:
+    parts = live_parts(playback.state, playback.asset.id)
+    if parts:
+        length = sum(part.media_file.duration for part in parts)
+        media = attrs.evolve(playback.asset.pushed or playback.media, duration=length)
+        return attrs.evolve(playback, media=media, media_file=parts[0].media_file, live_parts=parts)
     if not playback.asset.is_live:
         backend = playback.state.settings.media
         return playback if backend is None else attrs.evolve(playback, media_file=backend.media_file(playback.asset.id))
@@ -198,6 +205,8 @@ def _quotable(value: str | None) -> str:
 
 def _rendition(playback: PlaybackRequest, name: str) -> Response:
     """Respond with the playlist of a rendition (``720.m3u8``), its initialization section (``720.mp4``) or a segment (``720-0.m4s``)."""
+    if playback.live_parts:
+        return pushed_rendition(playback, name, _suffix(playback))
     match = _RENDITION.fullmatch(name)
     if match is None or int(match["rung"]) not in _rungs(playback):
         raise not_found()

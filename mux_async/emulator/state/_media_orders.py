@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from mux_async.emulator.media._backend import Download, IngestOrder, Order
+from mux_async.emulator.media._backend import Download, IngestOrder, LiveMediaBackend, LivePart, Order
 from mux_async.emulator.media._probe import InputProblem, MediaInfo, MediaSource
 from mux_async.emulator.state._state import TIER_HEIGHTS, Asset, Environment, Json, State
 
@@ -109,6 +109,19 @@ def master_order(asset: Asset) -> Download:
 def download_order(file: Json) -> Download:
     """The order for a static rendition, given as the API shows it."""
     return Download(file["ext"], min(file.get("width", 0), file.get("height", 0)))
+
+
+def live_parts(state: State, asset_id: str) -> tuple[LivePart, ...]:
+    """Return what encoders pushed into an asset; nothing of an asset that was not pushed."""
+    backend = state.settings.media
+    return backend.live_parts(asset_id) if isinstance(backend, LiveMediaBackend) else ()
+
+
+def end_live(state: State, asset_id: str) -> None:
+    """End the recording of what encoders push, if there is one."""
+    backend = state.settings.media
+    if isinstance(backend, LiveMediaBackend):
+        backend.end_live(asset_id)
 
 
 def forget(state: State, asset_id: str) -> None:

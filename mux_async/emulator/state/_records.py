@@ -140,6 +140,8 @@ class Recording:
     """Seconds, by the latency mode of the live stream."""
     first_segment: float = 1.0
     """Seconds that can be played as soon as the stream is active."""
+    stored: float | None = None
+    """Seconds that are stored of what an encoder pushes; ``None`` if there is no such encoder, and the clock counts."""
 
 
 @attrs.define(eq=False)
@@ -148,6 +150,7 @@ class LiveIngest:
 
     *session* counts connections, so that a planned step of an earlier one has no effect. *asset_id* is the asset being recorded, and stays
     through a reconnect window. *draining*: the recording was ended while the encoder was connected, which is cut off a minute later.
+    *push* names the connection of an encoder that sends real media; ``None`` if the encoder is simulated.
     """
 
     connected: bool = False
@@ -155,6 +158,7 @@ class LiveIngest:
     session: int = 0
     asset_id: str | None = None
     draining: bool = False
+    push: str | None = None
 
 
 @attrs.define(eq=False)

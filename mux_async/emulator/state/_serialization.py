@@ -105,6 +105,8 @@ def recorded_seconds(asset: Asset, state: State) -> float:
 
 def recording_length(entry: Recording, state: State) -> float:
     """How much media is in a recording by now."""
+    if entry.stored is not None:
+        return entry.stored
     return state.media_seconds(entry.started_at) if entry.duration is None else entry.duration
 
 

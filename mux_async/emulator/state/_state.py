@@ -120,6 +120,8 @@ class Asset(Record):
     """Whether a live stream is being recorded into it."""
     recordings: list[Recording] = attrs.field(factory=list[Recording])
     shots: Shots | None = None
+    pushed: MediaInfo | None = None
+    """What an encoder pushes, once a part of it is stored. ``None`` if the encoder of the live stream is simulated."""
 
     @property
     def stored_height(self) -> int:
