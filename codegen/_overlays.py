@@ -117,8 +117,14 @@ def correct(document: Json, corrections: Iterable[Json]) -> None:
                 if value not in target.get(last, []):
                     raise GeneratorError(f"the correction at {at} drops {value!r}, which is not there")
                 target[last] = [item for item in target[last] if item != value]
+            case {"extend": values}:
+                if last not in target or any(value in target[last] for value in values):
+                    raise GeneratorError(f"the correction at {at} extends no list, or one that has some of {values}")
+                target[last] = [*target[last], *values]
             case _:
-                raise GeneratorError(f"the correction at {at} says none of add, set, drop")
+                raise GeneratorError(f"the correction at {at} says none of add, set, drop, extend")
+    if "x-events" in document:
+        document["x-events"] = list(events.values())
 
 
 def match_fields(patterns: Iterable[str], fields: Iterable[str]) -> set[str]:

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from mux_async._webhook_stream import StreamStatus, WebhookStream
     from mux_async.bulk import Bulk, BulkJournal, ListForm, RowFinished
     from mux_async.bulk._runner import Rows
+    from mux_async.drift import Drift
     from mux_async.events import Listener, OnRequest, OnResponse
     from mux_async.limits import Limits, Priority
     from mux_async.live import Live
@@ -146,6 +147,8 @@ class Mux:
         share_reads: Whether identical GETs at the same time are sent once, as they are when not given. Each caller decodes its own value
             of the shared bytes; a GET made after a write has ended never gets an older answer.
         uploads: What uploads may use together: bytes a second, how many at once, memory.
+        strict: Whether anything in a response that this version has no name for raises `DriftError`: for tests. Every response is
+            then read as a whole. Otherwise it is counted (`drift`).
         allow_insecure: Whether credentials may go over plain http to another machine.
         clock: Monotonic seconds; for tests in virtual time.
         random: Source of jitter; the system's by default. One with a state of its own gives the same to all processes forked from this one.
@@ -185,6 +188,7 @@ class Mux:
         max_response_bytes: int | Unset = UNSET,
         share_reads: bool | Unset = UNSET,
         uploads: UploadSettings | None = None,
+        strict: bool = False,
         allow_insecure: bool = False,
         clock: Callable[[], float] = time.monotonic,
         random: Random | None = None,
@@ -222,6 +226,7 @@ class Mux:
             from mux_async.uploads import UploadSettings
 
             check_instance("uploads", uploads, UploadSettings, "it must be an UploadSettings", allow_none=True)
+        check_flag("strict", strict)
         check_flag("allow_insecure", allow_insecure)
         check_callable("clock", clock, "it must be a function that returns monotonic seconds")
         check_instance("random", random, Random, "it must be a random.Random", allow_none=True)
@@ -252,8 +257,13 @@ class Mux:
         choice.check(transport_settings)
         settings = transport_settings or TransportSettings()
         whose = (account or credentials.account) + (f"/{environment}" if environment else "")
+        make_engine: type[Engine] = Engine
+        if strict:
+            from mux_async._strict import StrictEngine  # most programs never need it
+
+            make_engine = StrictEngine
         self._caller = Caller(
-            Engine(
+            make_engine(
                 *_active_tokens(config, low_credentials, account, environment, limits),
                 lambda: choice(settings),
                 adopts_limits=limits is None,
@@ -425,6 +435,13 @@ class Mux:
         if engine.listeners is None:
             engine.listeners = Listeners()
         return engine.listeners.add(on_event, on_request, on_response)
+
+    @property
+    def drift(self) -> Drift:
+        """Counts what Mux sends that this version has no name for: ``mux.drift.report()``. One for all clients of the process."""
+        from mux_async.drift import drift
+
+        return drift
 
     def with_options(
         self,

@@ -76,8 +76,20 @@ _SAFE = Replay.SAFE  # looking a member up in its enum is a call, up to Python 3
 
 _LEFT = istr("X-RateLimit-Remaining")
 _LIMIT = istr("X-RateLimit-Limit")
+USUAL_SUCCESS: Final = frozenset({200, 201, 202, 204})
+"""The statuses of success that Mux uses; which of them an operation has is partly guessed (facts/README.md, ``x-status-inferred``)."""
 _LONGEST_REFUSAL: Final = 1024 * 1024
 """Bytes that are read of the body of an answer with an error status; its status says what matters."""
+
+
+def _is_unusual_success(operation: Operation[Any], status: int) -> bool:
+    """Whether a status that is not one of `USUAL_SUCCESS` is a success; that is counted as drift."""
+    if not 199 < status < 300:
+        return False
+    from mux_async.drift import drift  # most programs never need it
+
+    drift.record("unexpected_status", operation.id, str(status))
+    return True
 
 
 class ActiveToken:
@@ -428,7 +440,7 @@ class Engine:
             is_ok = False
             try:
                 response = record.response = await loop.transport.send(request)
-                is_ok = 199 < response.status < 300
+                is_ok = response.status in USUAL_SUCCESS or _is_unusual_success(operation, response.status)
                 if not is_ok:
                     await self._read_refusal(call, record, response)
                 elif not is_streamed:

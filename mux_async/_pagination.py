@@ -61,6 +61,12 @@ class Page(Generic[T, E]):
 FetchPage = Callable[[Mapping[str, object]], Coroutine[Any, Any, Page[T, E]]]
 
 
+def whole(value: object) -> object:
+    """Return the whole body of a page; any other value as it is."""
+    page: Any = value
+    return page.envelope if isinstance(value, Page) else value
+
+
 class Paginator(Coroutine[Any, Any, Page[T, E]], Generic[T, E]):
     """A list that has not been asked for yet.
 

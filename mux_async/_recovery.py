@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
@@ -21,6 +21,7 @@ from mux_async._idempotency import search
 from mux_async._response import Answer, AttemptRecord
 from mux_async._retry import Ambiguous, ErrorStatus, RetryAfter, decide
 from mux_async.errors import (
+    APIStatusError,
     Delivery,
     MuxError,
     Phase,
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+EXPECTED_STATUSES: Final = frozenset({*APIStatusError.by_status, 500, 502, 503, 504})
+"""The error statuses that Mux is known to use (facts/BEHAVIOUR.md, section 1.3)."""
 _BUDGET_NOTE = "it was not sent again: the account's retry budget is used up (LimitSettings.retries)"
 
 
@@ -65,6 +68,10 @@ class Recovery:
         outcome = classify(status, response.headers if response is not None else None, failure, self._config.epoch())
         assert outcome is not None  # noqa: S101 - a success has returned before
         if isinstance(outcome, ErrorStatus) and response is not None:
+            if response.status not in EXPECTED_STATUSES:
+                from mux_async.drift import drift  # most programs never need it
+
+                drift.record("unexpected_status", call.operation.id, str(response.status))
             problem: MuxError = _wire.status_error(
                 call.operation,
                 response,

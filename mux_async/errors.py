@@ -31,6 +31,7 @@
     │   ├── NotReadyError                   412
     │   ├── RateLimitedError                429
     │   └── ServerError                     5xx
+    ├── DriftError                          strict mode: Mux sent what this version has no name for
     ├── RepeatedPageError                   a list that does not go on: a cursor came back, or a page
     ├── ProcessingError                     Mux could not make what was waited for
     │   ├── AssetErroredError
@@ -64,7 +65,7 @@ __all__ = [
     "APIStatusError", "AmbiguousOutcomeError", "AssetErroredError", "Attempt", "AuthenticationError",
     "BadRequestError", "ClosedError", "ConfigurationError", "ConflictError", "ConnectError",
     "DeadlineExceededError", "Delivery", "DeprecatedArgumentWarning", "DirectiveRunFailedError",
-    "InvalidRequestError", "JobFailedError", "LimitWaitError", "LiveStreamDisabledError", "MasterErroredError",
+    "DriftError", "InvalidRequestError", "JobFailedError", "LimitWaitError", "LiveStreamDisabledError", "MasterErroredError",
     "MissingCredentialsError", "MissingExtraError", "MisspeltArgumentWarning", "MuxError", "MuxWarning",
     "NotFoundError", "NotReadyError", "PermissionDeniedError", "Phase", "ProcessingError", "RateLimitedError",
     "RepeatedPageError", "ResponseError", "ResponseTooLargeError", "ServerError", "StaticRenditionErroredError",
@@ -360,6 +361,18 @@ class RepeatedPageError(MuxError):
         )
         self.cursor = cursor
         self.page = page
+
+
+class DriftError(MuxError):
+    """In strict mode: Mux sent what this version has no name for. The call itself succeeded, unless ``__cause__`` says otherwise.
+
+    Attributes:
+        places: What is different and where, as sentences; no content.
+    """
+
+    def __init__(self, message: str, *, places: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.places: tuple[str, ...] = tuple(places)
 
 
 class APIStatusError(MuxError):

@@ -19,7 +19,8 @@ LAYERS: Final[Mapping[str, tuple[str, ...]]] = {
     "Foundations": (
         "_checks", "_forks", "_lazy_exports", "_journal_errors", "_leader", "_lease", "_listeners", "_logging", "_names",
         "_operation", "_per_loop", "_poll_schedule", "_redis", "_setting_text", "_sqlite", "_store_url",
-        "_text_encoding", "_time_spans", "_tracebacks", "_types", "_version", "errors", "events", "transport",
+        "_text_encoding", "_time_spans", "_tracebacks", "_types", "_version", "drift", "errors", "events",
+        "transport",
         "transport_errors",
     ),
     "Models and playback URLs": ("_models", "models", "params", "playback"),
@@ -31,7 +32,8 @@ LAYERS: Final[Mapping[str, tuple[str, ...]]] = {
         "_retry", "_transports",
     ),
     "Path of a request": (
-        "_arguments", "_call", "_engine", "_idempotency", "_observer", "_recovery", "_resource", "_single_flight", "_wire",
+        "_arguments", "_call", "_engine", "_idempotency", "_observer", "_recovery", "_resource", "_single_flight",
+        "_strict", "_wire",
     ),
     "Waiting": ("_goals", "_poller", "_webhook_stream", "_webhook_updates"),
     "Resources": ("_operation_index", "resources"),

@@ -241,9 +241,14 @@ class Model(Serializable):
         except DECODE_ERRORS:
             pass
         try:
-            return lazy(cls, load_object(content))
+            model = lazy(cls, load_object(content))
         except NotJsonError as error:
             problem = str(error)
+        else:
+            from mux_async._models.drift_check import count_all  # most programs never need it
+
+            count_all(examine, model)
+            return model
         raise ValueError(f"{len(content)} bytes that are no JSON object cannot be read as {cls.__name__}: they are {problem}")
 
     @classmethod
@@ -420,22 +425,29 @@ def materialize(model: Model) -> WireState:
         held = held.text
         second_reads.happened()
     values: Sequence[Any]
-    state = _EMPTY
+    state, is_refused = _EMPTY, False
     if held.__class__ is bytes:
         try:
             values = _values_of(decoder.decode(held))
             if not decoder.is_plain:
-                values, state = _convert(decoder, *decoder.settle(values))
+                values, state = _convert(decoder, *decoder.settle(values), is_usual=not decoder.suspects)
             elif decoder.has_conversions:
                 values, state = _convert(decoder, [*values], {}, {})
         except DECODE_ERRORS:
-            data = load_object(held)
-            values, state = _convert(decoder, *decoder.take(data))
-            _readers[cls] = decoder.extended(data), stores, second_reads
+            before = decoder
+            decoder, values, state = _decode_refused(decoder, held)
+            is_refused = decoder is before
+            _readers[cls] = decoder, stores, second_reads
     else:
         values, state = _convert(decoder, *decoder.take(held))
     any(map(_call, stores, repeat(model), values))  # a loop in C, a fifth faster: each call returns None
     set_state(model, state)
+    if state is not _EMPTY and held.__class__ is bytes:
+        times = _times_in_other_forms(decoder, state.overrides) if decoder.conversions else ()
+        if state.extra or decoder.suspects or times or is_refused:
+            from mux_async._models.drift_check import notice  # most programs never need it
+
+            notice(examine, model, decoder, times, is_refused=is_refused)
     return state
 
 
@@ -455,10 +467,38 @@ def _read_one(model: Model, text: bytes, name: str) -> Any:
     return value
 
 
+def _times_in_other_forms(decoder: StructDecoder, overrides: Mapping[str, object]) -> list[str]:
+    return [name for _, name, _ in decoder.conversions if overrides.get(name) not in (None, UNSET)]
+
+
+def examine(value: object) -> tuple[FieldTable, Mapping[str, object], Mapping[str, object]] | None:
+    """Return the table, unknown fields and overrides of a model; ``None`` for anything else. For `mux_async._models.drift_check`."""
+    if not isinstance(value, Model):
+        return None
+    state = materialize(value)
+    return table_of(type(value)), state.extra, state.overrides
+
+
+def _decode_refused(decoder: StructDecoder, held: bytes) -> tuple[StructDecoder, list[Any], WireState]:
+    """Decode a text that its decoder refused, with a decoder that takes it; as a dictionary with the same decoder if there is none."""
+    data = load_object(held)
+    extended = decoder.extended(data)
+    if extended is not decoder:
+        try:
+            settled = extended.settle(_values_of(extended.decode(held)))
+            return extended, *_convert(extended, *settled, is_usual=not extended.suspects)
+        except DECODE_ERRORS:  # text that only Python's own parser takes, for one
+            pass
+    return decoder, *_convert(decoder, *decoder.take(data), is_usual=False)
+
+
 def _convert(
-    decoder: StructDecoder, values: list[Any], overrides: Overrides, extra: Mapping[str, object]
+    decoder: StructDecoder, values: list[Any], overrides: Overrides, extra: Mapping[str, object], *, is_usual: bool = True
 ) -> tuple[list[Any], WireState]:
-    """Turn decoded values into those of the fields: nested objects into models that hold their text, times into ``datetime``."""
+    """Turn decoded values into those of the fields: nested objects into models that hold their text, times into ``datetime``.
+
+    The state is `_EMPTY` only for an object with nothing unusual, which *is_usual* denies.
+    """
     # The same lines as in `many` and `lazy`: they run for every object of a response, and a call takes as long as they do.
     for index, cls in decoder.objects:
         value = values[index]
@@ -482,7 +522,7 @@ def _convert(
             values[index] = convert(value, overrides, name)
     if decoder.finish is not None:
         decoder.finish(values, overrides)
-    return values, _wire_state(extra, overrides)
+    return values, _EMPTY if is_usual and not extra and not overrides else WireState(extra, overrides)
 
 
 def many(cls: type[Model], items: list[Any]) -> list[Any]:

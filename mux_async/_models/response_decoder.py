@@ -9,19 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import msgspec
 import orjson
 
 from mux_async._models.fields import Nested, NestedList
 from mux_async._models.json_reader import DECODE_ERRORS, NotJsonError, check_utf8, loads
-from mux_async._models.model import Model, lazy, many, materialize, set_state, table_of
+from mux_async._models.model import Model, examine, lazy, many, materialize, set_state, table_of
 from mux_async._types import UNSET
 from mux_async.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from mux_async._operation import Operation
+
+M = TypeVar("M")
 
 
 def dumps(value: object) -> bytes:
@@ -70,8 +72,10 @@ def _object_decoder(model: type[Model]) -> Callable[[bytes], object]:
             if not content.isascii():
                 check_utf8(content)
             text = bytes(_data_of(content).data)
-        except DECODE_ERRORS:
+        except UnicodeDecodeError:
             text = b""
+        except DECODE_ERRORS:
+            text = _with_company(content, model)
         if text[:1] == b"{":
             found = new(model)  # as `lazy` does, without a call
             set_state(found, text)
@@ -79,23 +83,31 @@ def _object_decoder(model: type[Model]) -> Callable[[bytes], object]:
         data = decode_object(content).get("data", UNSET)
         if data.__class__ is not dict:
             _check(data, is_list=False)
-        return lazy(model, data)
+        return _counted(lazy(model, data))
 
     return decode_data
 
 
 def _list_decoder(model: type[Model]) -> Callable[[bytes], object]:
     def decode_list(content: bytes) -> object:
+        text = b""
         try:
             if not content.isascii():
                 check_utf8(content)
             return many(model, _list_of(content).data)
-        except DECODE_ERRORS:
+        except UnicodeDecodeError:
             pass
+        except DECODE_ERRORS:
+            text = _with_company(content, model)
+        if text[:1] == b"[":
+            try:
+                return many(model, _texts_of(text))
+            except DECODE_ERRORS:
+                pass
         data: Any = decode_object(content).get("data", UNSET)
         found = many(model, data) if data.__class__ is list else data
         _check(found, is_list=True)
-        return found
+        return _counted(found)
 
     return decode_list
 
@@ -109,7 +121,7 @@ def _envelope_decoder(model: type[Model]) -> Callable[[bytes], object]:
     def decode_envelope(content: bytes) -> object:
         envelope: Any
         if content[:1] != b"{" or not (content.isascii() or _is_utf8(content)):
-            envelope = lazy(model, decode_object(content))
+            envelope = _counted(lazy(model, decode_object(content)))
         else:
             envelope = lazy(model, content)
             try:
@@ -170,14 +182,52 @@ def _name(kind: type) -> str:
     return _NAMES.get(kind, "an object")
 
 
-class _Data(msgspec.Struct, gc=False):
+def _counted(value: M) -> M:
+    """Return a value that was decoded as dictionaries, once the drift in it is counted. It may not be one of a model."""
+    from mux_async._models.drift_check import count_all  # most programs never need it
+
+    count_all(examine, value)
+    return value
+
+
+def _with_company(content: bytes, model: type[Model]) -> bytes:
+    """Return the text of ``data`` if it has company that this version has no name for, which is counted; else nothing."""
+    try:
+        members = _members_of(content)
+    except DECODE_ERRORS:
+        return b""
+    from mux_async.drift import drift  # most programs never need it
+
+    for owner, name, value in unknown_members(members, model):
+        drift.record("unknown_field", owner, name, value)
+    return bytes(members["data"]) if "data" in members else b""
+
+
+def unknown_members(members: Mapping[str, msgspec.Raw], model: type[Model]) -> list[tuple[str, str, object]]:
+    """Return owner, name and value of what stands beside ``data`` in a response."""
+    return [(f"response of {model.__name__}", name, loads(bytes(raw))) for name, raw in members.items() if name != "data"]
+
+
+def unknown_beside_data(operation: Operation[Any], content: bytes) -> list[tuple[str, str, object]]:
+    """Return the same for the response *content* of an operation whose value is what ``data`` holds."""
+    if operation.result != "data" or operation.model is None:
+        return []
+    try:
+        return unknown_members(_members_of(content), model_at(operation.model))
+    except DECODE_ERRORS:
+        return []
+
+
+class _Data(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     data: msgspec.Raw
 
 
-class _List(msgspec.Struct, gc=False):
+class _List(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     data: list[msgspec.Raw]
 
 
+_members_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_texts_of = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _data_of = msgspec.json.Decoder(_Data).decode
 _list_of = msgspec.json.Decoder(_List).decode
 

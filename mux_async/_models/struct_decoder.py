@@ -80,6 +80,9 @@ class StructDecoder:
         lists: The same for lists of such objects.
         conversions: Index, name and function of each field whose value is converted in another way.
         finish: Called last, if given.
+        suspects: Names of the fields in which something was received that the table does not allow. Null in an optional field is allowed.
+        texts: Names of the fields whose objects are found in the text, and decoded when they are read.
+        untyped_objects: Names of those whose objects are decoded at once, because something else was received there.
     """
 
     def __init__(
@@ -115,7 +118,12 @@ class StructDecoder:
         self._rebuilds = _rebuilds
         self._singles: dict[str, Callable[[bytes], Any] | None] = {}
         self.decode = _struct_decoder(table, self._types, _watched, _extras)
-        self.is_plain = not _watched and not _extras
+        objects = {name for name, field in table.fields.items() if isinstance(field.kind, Nested | NestedList)}
+        retyped = {name for name, field in table.fields.items() if self._types[name] != field.decoded}
+        self.suspects = tuple(name for name in table.fields if name in retyped or name in _watched & table.required)
+        self.texts = frozenset(objects - retyped)
+        self.untyped_objects = tuple(name for name in table.fields if name in objects & retyped)
+        self.is_plain = not self.suspects and not _watched and not _extras
 
     def single(self, name: str) -> Callable[[bytes], Any] | None:
         """Return what decodes one field into a struct that has no other; its value is then what reading all fields would store.
@@ -132,7 +140,11 @@ class StructDecoder:
         field = self.table.fields.get(name)
         if field is None:
             return None
-        is_plain = name not in self._watched and not isinstance(field.kind, Nested | NestedList | Converted)
+        is_plain = (
+            name not in self._watched
+            and name not in self.suspects
+            and not isinstance(field.kind, Nested | NestedList | Converted)
+        )
         self._singles[name] = (
             _struct_decoder(self.table, {name: self._types[name]}, frozenset(), (), forbids_others=False)
             if is_plain and self.finish is None and len(self._types) >= _LARGE

@@ -5,7 +5,7 @@ event envelopes) or a pair of seconds and nanoseconds (older webhooks): facts/RE
 Endpoints serialise times differently, so every field accepts all of these forms. It is written in its own form.
 
 A reader takes the received value, the overrides of the object, and the name of the field. If the field's own form would not give back the
-received value, the reader stores that in the overrides. A value that is not a time is returned unchanged.
+received value, the reader stores that in the overrides. A value that is not a time is returned unchanged, and stored there too.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def seconds(raw: Any, overrides: Overrides, name: str) -> Any:
         try:
             return _from_timestamp(raw, UTC)
         except (ValueError, OverflowError, OSError):
-            return raw
+            pass
     return None if raw is None else _read(raw, overrides, name, write_seconds)
 
 
@@ -51,7 +51,7 @@ def iso(raw: Any, overrides: Overrides, name: str) -> Any:
         try:
             return datetime.fromisoformat(raw)
         except ValueError:
-            return raw
+            pass
     return None if raw is None else _read(raw, overrides, name, write_iso)
 
 
@@ -61,6 +61,7 @@ def day(raw: Any, overrides: Overrides, name: str) -> Any:
         return None
     moment = parse_time(raw)
     if moment is None:
+        overrides[name] = raw
         return raw
     value = moment.date()
     if value.isoformat() != raw:
@@ -71,6 +72,7 @@ def day(raw: Any, overrides: Overrides, name: str) -> Any:
 def _read(raw: object, overrides: Overrides, name: str, write: Callable[[datetime], object]) -> object:
     value = parse_time(raw)
     if value is None:
+        overrides[name] = raw  # as it reads; it marks the object as unusual, so that the drift is noticed
         return raw
     written = write(value)
     if written != raw or written.__class__ is not raw.__class__:

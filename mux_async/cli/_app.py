@@ -164,9 +164,10 @@ _MODULES: Final = {
     "api": "_api",
     "limits": "_limits",
     "doctor": "_doctor",
+    "drift": "_drift",
 }
 """The module of each command. It has a function of the same name."""
-_SENDING: Final = frozenset({"ingest", "ingest-work", "bulk", "upload", "api", "limits", "doctor"})
+_SENDING: Final = frozenset({"ingest", "ingest-work", "bulk", "upload", "api", "limits", "doctor", "drift"})
 """Commands that take options of the network."""
 
 

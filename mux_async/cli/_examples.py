@@ -75,6 +75,7 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
         "mux-async sign PLAYBACK_ID --kind thumbnail --param time=12.5 --url",
     ),
     "limits": ("mux-async limits", "mux-async limits --post 12000", "mux-async limits --json"),
+    "drift": ("mux-async drift", "mux-async drift web-1.json web-2.json --patch drift.toml", "mux-async drift --check --json"),
     "doctor": ("mux-async doctor", "mux-async doctor --online", "mux-async --profile staging doctor --online --json"),
     "api": (
         "mux-async api GET /video/v1/assets --paginate",

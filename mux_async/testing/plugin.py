@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from mux_async import Mux
     from mux_async.emulator import Emulator, EmulatorSettings
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--mux-strict`` and the setting ``mux_strict``: the fixture `mux` is ``Mux(strict=True)``."""
+    about = "make the fixture mux strict: what the emulator sends and this version has no name for is a DriftError"
+    parser.getgroup("mux_async").addoption("--mux-strict", action="store_true", default=False, help=about)
+    parser.addini("mux_strict", about, type="bool", default=False)
+
+
 __all__ = ["mux", "mux_emulator", "mux_emulator_settings"]
 
 
@@ -44,8 +52,8 @@ def mux_emulator(mux_emulator_settings: EmulatorSettings) -> Generator[Emulator,
 
 
 @pytest.fixture
-def mux(mux_emulator: Emulator) -> Mux:
-    """A client of `mux_emulator`, in process and without waiting for rate limits. It needs no closing."""
+def mux(mux_emulator: Emulator, pytestconfig: pytest.Config) -> Mux:
+    """A client of `mux_emulator`, in process and without waiting for rate limits. It needs no closing. ``--mux-strict`` makes it strict."""
     from mux_async import LimitSettings, Mux
     from mux_async.emulator import EmulatorTransport
 
@@ -55,4 +63,5 @@ def mux(mux_emulator: Emulator) -> Mux:
         token_secret=token.secret,
         transport=EmulatorTransport(mux_emulator),
         limits=LimitSettings(enabled=False),
+        strict=bool(pytestconfig.getoption("mux_strict") or pytestconfig.getini("mux_strict")),
     )

@@ -19,8 +19,8 @@ import msgspec
 
 from mux_async._models.deferred_attrs import deferred_attrs
 from mux_async._models.fields import FieldTable, Nested, NestedList, Overrides, optional
-from mux_async._models.json_reader import DECODE_ERRORS, check_utf8, load_object
-from mux_async._models.model import ABSENT, Model, Wire, lazy
+from mux_async._models.json_reader import DECODE_ERRORS, NotJsonError, check_utf8, load_object
+from mux_async._models.model import ABSENT, Model, Wire, examine, lazy
 from mux_async._models.struct_decoder import object_text, text_of
 from mux_async._models.times import ISO
 
@@ -64,10 +64,7 @@ class Event(Model):
 
     @classmethod
     def _received(cls, data: Any, id: Any, type: Any) -> Self:
-        event = lazy(cls, data)
-        _set(event, "id", id)
-        _set(event, "type", type)
-        return event
+        return _event(cls, data, id, type)
 
     @classmethod
     def _field_table(cls) -> FieldTable:
@@ -94,19 +91,48 @@ def _finish_data(model: type[Model], values: list[Any], overrides: Overrides) ->
     """Read the data of an event, which may be nested under the event's type."""
     kind: Any = values[0]
     data: Any = values[1]
+    text = b""
     if data.__class__ is msgspec.Raw:
         data = text_of(data)
         if kind.__class__ is str and f'"{kind}"'.encode() in data:
-            data = load_object(data)
+            text = data
+            data = load_object(text)
     if data.__class__ is dict:
         nested: Any = data.get(kind) if kind.__class__ is str else None
         if nested.__class__ is dict:
             overrides["data"] = data  # the model has no field for the nesting
-            data = nested
+            data = _member_text(text, kind) or nested
     values[1] = lazy(model, data) if data.__class__ is dict or data.__class__ is bytes else data
 
 
+def _member_text(text: bytes, name: str) -> bytes:
+    """Return the text of a member of an object; nothing if msgspec does not read *text*, or it is empty."""
+    try:
+        return bytes(_members_of(text)[name]) if text else b""
+    except DECODE_ERRORS:
+        return b""
+
+
+_members_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _set = object.__setattr__
+
+
+def _event(cls: type[E], data: Any, id: Any, type: Any) -> E:
+    event = lazy(cls, data)
+    _set(event, "id", id)
+    _set(event, "type", type)
+    return event
+
+
+def _data_of(received: Any) -> object:
+    """Return the data of an event that was received as text or as a dictionary."""
+    found: Any = received
+    if received.__class__ is bytes:
+        try:
+            found = load_object(received)
+        except NotJsonError:
+            return None
+    return found.get("data")
 
 
 class _Head(msgspec.Struct, gc=False):
@@ -129,7 +155,11 @@ def read_text(text: bytes, family: Callable[[object], type[E]]) -> E:
         return family(head.type)._received(data, head.id, head.type)  # pyright: ignore[reportPrivateUsage] - of this module
     except DECODE_ERRORS:
         data = load_object(text)
-    return family(data.get("type")).from_wire(data)
+    from mux_async._models.drift_check import count_all  # most programs never need it
+
+    event = family(data.get("type")).from_wire(data)
+    count_all(examine, event)
+    return event
 
 
 @deferred_attrs(kw_only=True, eq=False, repr=False)
@@ -138,6 +168,14 @@ class UnknownEvent(Event):
 
     type: str
     data: Any
+
+    @classmethod
+    def _received(cls, data: Any, id: Any, type: Any) -> Any:
+        from mux_async.drift import drift  # most programs never need it
+
+        # Counted here, because only events of unknown types come by.
+        drift.record("unknown_event", "webhooks", type if isinstance(type, str) else "", _data_of(data))
+        return _event(cls, data, id, type)
 
 
 def load_models(cls: type[Event]) -> None:

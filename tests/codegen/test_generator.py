@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import subprocess
+import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +17,8 @@ from codegen import _events, _facts, _models, _output, _overlays, _resources
 from codegen._api import Object
 from codegen._facts import GeneratorError
 from codegen._python import HEADER
+from tests.cli.commands import ROOT, run_here
+from tests.drift.test_patch import save, tomorrow
 
 
 @pytest.fixture(scope="module")
@@ -325,3 +329,57 @@ def test_layers_fit(facts: Path, old: str, new: str, message: str) -> None:
 
     with pytest.raises(GeneratorError, match=message):
         _facts.load(facts)
+
+
+READ_WITHOUT_DRIFT = """
+import sys
+from pathlib import Path
+from mux_async.drift import drift
+from mux_async.models import Asset
+from mux_async.webhooks.events import EVENTS, parse_event_text
+
+asset = Asset.from_json(Path(sys.argv[1]).read_bytes())
+asset.to_wire()
+event = parse_event_text(Path(sys.argv[2]).read_bytes())
+assert not drift.report(), str(drift.report())
+print(asset.loudness.peaks[0].level, asset.trimmed_at.year, asset.labels, asset.bitrate, type(event).__name__)
+"""
+
+
+@pytest.mark.proof
+def test_patch_of_drift(tmp_path: Path, overlays: Path) -> None:
+    """The patch of ``mux-async drift``, appended to the corrections: the regenerated package reads the same bytes without drift, by
+    attributes."""
+    done = run_here("drift", str(save(tmp_path)), "--patch", str(tmp_path / "patch.toml"))
+    assert done.returncode == 0
+    append(overlays / "corrections.toml", (tmp_path / "patch.toml").read_text("utf-8"))
+
+    files = generator.generate(generator.load_api(overlays=overlays))
+    shutil.copytree(ROOT / "mux_async", tmp_path / "mux_async", ignore=shutil.ignore_patterns("__pycache__", "emulator", "cli"))
+    for name, text in files.items():
+        if "/emulator/" not in name:
+            (tmp_path / name).write_text(text, "utf-8")
+    asset, event = tomorrow()
+    (tmp_path / "asset.json").write_bytes(asset)
+    (tmp_path / "event.json").write_bytes(event)
+    read = subprocess.run(
+        [sys.executable, "-c", READ_WITHOUT_DRIFT, "asset.json", "event.json"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert read.stdout == "0.5 2026 ['a'] 5.5 AssetEvent\n", read.stderr
+
+
+def test_extend_is_checked() -> None:
+    """A correction that extends a list must point at one that has none of its elements."""
+    document: _facts.Json = {"a": {"enum": ["x"]}}
+    words = {"reason": "r", "source": "s"}
+    _overlays.correct(document, [{"at": "/a/enum", "extend": ["y", "z"], **words}])
+    assert document == {"a": {"enum": ["x", "y", "z"]}}
+    for at in ("/a/enum", "/a/none"):
+        with pytest.raises(GeneratorError, match="extends no list"):
+            _overlays.correct(document, [{"at": at, "extend": ["y"], **words}])

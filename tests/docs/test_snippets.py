@@ -27,6 +27,7 @@ import pytest
 import trustme
 
 from mux_async import BadRequestError, BucketSettings, LimitSettings, Mux
+from mux_async.drift import drift
 from mux_async.emulator import (
     Emulator,
     EmulatorSettings,
@@ -44,7 +45,7 @@ from mux_async.models import Asset
 from mux_async.testing import FakeTransport, SentRequest, respond
 from mux_async.testing.loopback import Reply, always, listen, talk
 from mux_async.transport import HttpResponse
-from mux_async.webhooks import WebhookEvent, WebhookRouter, sign
+from mux_async.webhooks import WebhookEvent, WebhookRouter, parse_event, sign
 from mux_async.webhooks.events import LiveStreamEvent
 from tests.emulator import official
 
@@ -826,6 +827,30 @@ async def drive_proxy(folder: Path, patch: pytest.MonkeyPatch) -> None:
             assert (await mux.video.assets.retrieve("a")).id == "by-proxy"
 
         assert proxy.requests[0].target == "http://nowhere.localhost/video/v1/assets/a"
+
+
+async def drive_drift(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    patch.chdir(folder)
+    body = b'{"data":[{"id":"a","status":"ready","new":1}],"next_cursor":null}'
+    transport = FakeTransport(lambda request: respond(body=body, headers={"Content-Type": "application/json"}))
+    drift.clear()
+    async with Mux(token_id="id", token_secret="secret", transport=transport, limits=FREE) as mux:
+        await define("drift")["main"](mux)
+    (line,) = snippet("drift-command").splitlines()
+    done = await run(shlex.split(line.removeprefix("$ ")), "http://127.0.0.1:9", cwd=folder)
+    drift.clear()
+
+    assert b"unknown field: Asset.new, seen 1 times, sent integer" in done.stdout, done.stderr
+    assert 'at = "/components/schemas/Asset/properties/new"' in (folder / "drift.toml").read_text()
+
+
+drive_drift_command = drive_drift
+
+
+async def drive_strict(_: Path, __: pytest.MonkeyPatch) -> None:
+    names = define("strict")
+    await names["test_against_staging"]()
+    names["received"](parse_event(example_event("video.asset.ready", datetime.now(UTC))))
 
 
 DRIVERS: dict[str, Driver] = {

@@ -220,7 +220,7 @@ def robots(account: TourAccount, asset: Json) -> None:
         body: Json = {
             "name": "all of it",
             "subject": {"type": "video.asset"},
-            "workflows": [{"reference_id": "one", "workflow": "moderate", "parameters": {}}],
+            "workflows": [{"reference_id": "one", "workflow": "moderate", "params": {}}],
         }
         directive = account.data("POST", f"{root}/directives", body)["id"]
         here = f"{root}/directives/{directive}"

@@ -41,7 +41,7 @@ def test_nothing_is_read_before(parse: Callable[[dict[str, object]], WebhookEven
     data = cast("Any", event).data
     assert isinstance(data, WebhookAsset)
     assert not is_materialized(data)
-    assert data.status == "ready"
+    assert (data.status, data.id) == ("ready", "asset-1")
     assert is_materialized(data)
 
 
