@@ -8,7 +8,7 @@ corrects and annotates it, `_reading` turns it into the values of `_api`, which 
 from pathlib import Path
 
 from codegen._facts import FACTS, SCHEMAS, GeneratorError, Json, load
-from codegen._overlays import OVERLAYS, correct
+from codegen._overlays import OVERLAYS, add_errors, correct
 from codegen._overlays import load as load_overlays
 
 __all__ = ["FACTS", "OVERLAYS", "SCHEMAS", "GeneratorError", "Json", "corrected_facts"]
@@ -21,5 +21,7 @@ def corrected_facts(facts: Path = FACTS, overlays: Path = OVERLAYS) -> Json:
         GeneratorError: Facts and overlays do not fit together.
     """
     document = load(facts)
-    correct(document, load_overlays(overlays).corrections)
+    overlay = load_overlays(overlays)
+    correct(document, overlay.corrections)
+    add_errors(document, overlay.errors)
     return document

@@ -15,6 +15,7 @@ def load_api(facts: Path = _facts.FACTS, overlays: Path = _overlays.OVERLAYS) ->
     document = _facts.load(facts)
     overlay = _overlays.load(overlays)
     _overlays.correct(document, overlay.corrections)
+    _overlays.add_errors(document, overlay.errors)
     return _reading.build(document, overlay)
 
 

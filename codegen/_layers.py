@@ -50,6 +50,16 @@ def operations(document: Json) -> Iterator[tuple[str, str, Json]]:
             yield verb, path, operation
 
 
+def success_of(operation: Json) -> tuple[str, Json]:
+    """Return status and answer of an operation's success, of which there is one."""
+    found = [(status, answer) for status, answer in operation["responses"].items() if status.startswith("2")]
+    if len(found) != 1:
+        raise GeneratorError(
+            f"{operation['x-group']}.{operation['x-operation']} has {len(found)} answers of success, and a call returns one kind"
+        )
+    return found[0]
+
+
 def reachable(schemas: Json, names: Iterable[str]) -> set[str]:
     """Return *names* and the names of the schemas that they refer to, directly or not."""
     seen: set[str] = set()

@@ -43,6 +43,7 @@ class Overlays:
     bases: dict[str, str]
     shorthand: dict[str, dict[str, str]]
     omit: dict[str, Json]
+    errors: dict[str, Json]
     found: dict[str, str]
     once: dict[str, Json]
     words: Words
@@ -63,6 +64,7 @@ def load(folder: Path = OVERLAYS) -> Overlays:
         bases=operations["bases"],
         shorthand=operations["shorthand"],
         omit=operations["omit"],
+        errors=operations["errors"],
         found=operations["found"],
         once=operations["once"],
         words=_load_words(folder / "descriptions"),
@@ -86,6 +88,21 @@ def _load_words(folder: Path) -> Words:
                 raise GeneratorError(f"{path.name}: [{section}] describes again: {', '.join(sorted(twice))}")
             merged[section].update(entries)
     return Words(**merged)
+
+
+def add_errors(document: Json, errors: Json) -> None:
+    """Add the errors of hosts to the answers of their operations. One that is there already, or is of an unknown host, is refused."""
+    for host, entry in errors.items():
+        if not entry.get("reason") or not entry.get("source"):
+            raise GeneratorError(f"operations.toml: the errors of {host} need a reason and a source")
+        served = [raw for item in document["paths"].values() for raw in item.values() if raw["x-host"] == host]
+        if not served:
+            raise GeneratorError(f"operations.toml: [errors] names a host without operations: {host}")
+        for raw in served:
+            for status in map(str, entry["statuses"]):
+                if status in raw["responses"]:
+                    raise GeneratorError(f"operations.toml: {host} has {status} in the facts already; drop it from [errors]")
+                raw["responses"][status] = {"description": ""}
 
 
 def correct(document: Json, corrections: Iterable[Json]) -> None:

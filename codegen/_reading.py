@@ -10,7 +10,7 @@ from typing import Any
 
 from codegen._api import Api, Enum, Event, Field, Method, Object, Parameter, Schema, Union
 from codegen._facts import SCHEMAS, GeneratorError, Json
-from codegen._layers import confidence_of, reachable, references
+from codegen._layers import confidence_of, reachable, references, success_of
 from codegen._layers import operations as operations_of
 from codegen._once import Recognition
 from codegen._overlays import Overlays, Words, match_fields
@@ -265,7 +265,7 @@ def _body(operation: Json) -> str | None:
 
 def _result(operation: Json, raw: Json) -> tuple[Any, str | None, str | None, bool]:
     """Return how the answer is read: kind, model, item of a page, and whether ``data`` is a list."""
-    (answer,) = [answer for status, answer in operation["responses"].items() if status != "default"]
+    _status, answer = success_of(operation)
     if not answer.get("content"):
         return "none", None, None, False
     ((kind, content),) = answer["content"].items()

@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 from typing import Any, cast
 
-from codegen._facts import SCHEMAS, GeneratorError, Json
-from codegen._layers import reachable, references
+from codegen._facts import SCHEMAS, Json
+from codegen._layers import reachable, references, success_of
 
 PATH = "mux_async/emulator/validation/spec.json"
 
@@ -44,10 +44,7 @@ def _line(value: object) -> str:
 
 def _operation(verb: str, path: str, raw: Json) -> Json:
     operation_id = f"{raw['x-group']}.{raw['x-operation']}"
-    successes = [(status, answer) for status, answer in raw["responses"].items() if status != "default"]
-    if len(successes) != 1:
-        raise GeneratorError(f"{operation_id} has {len(successes)} answers of success, and the emulator makes up one")
-    ((status, answer),) = successes
+    status, answer = success_of(raw)
     content: Json = answer.get("content", {})
     operation: Json = {"id": operation_id, "verb": verb.upper(), "path": path, "host": _HOSTS[raw["x-host"]]}
     if parameters := [_parameter(parameter) for parameter in raw.get("parameters", [])]:
@@ -60,6 +57,8 @@ def _operation(verb: str, path: str, raw: Json) -> Json:
     for kind, entry in content.items():
         operation["type"] = kind
         operation["answer"] = _schema(entry["schema"])
+    if errors := [int(known) for known in raw["responses"] if known not in {status, "default"}]:
+        operation["errors"] = errors
     return operation
 
 

@@ -53,7 +53,7 @@ class Operation:
     @property
     def answer(self) -> tuple[int, str | None, Json]:
         """Status, content type and schema of a success."""
-        ((status, response),) = [item for item in self.raw["responses"].items() if item[0] != "default"]
+        ((status, response),) = [item for item in self.raw["responses"].items() if item[0].startswith("2")]
         for kind, content in response.get("content", {}).items():
             return int(status), kind, content["schema"]
         return int(status), None, {}

@@ -25,6 +25,15 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_url(text: str) -> bool:
+    """Whether *text* can be a URL with scheme and host: no blank, no impossible port, no control characters."""
+    try:
+        parts = urlsplit(text)
+        return bool(parts.scheme and parts.hostname) and (parts.port is None or parts.port > 0) and text.isprintable()
+    except ValueError:  # brackets that do not match, or a port above 65535
+        return False
+
+
 def host_name(host: str) -> str | None:
     """Return a ``Host`` header without its port and in lower case; ``None`` if it is not a host."""
     try:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from mux_async.emulator.http._messages import Response, created, data, invalid, no_content
 from mux_async.emulator.live import _encoders
 from mux_async.emulator.resources._asset_lifecycle import add_playback_id, remove_playback_ids
-from mux_async.emulator.resources._asset_options import check_drm, check_policy, check_resolutions, normalized
+from mux_async.emulator.resources._asset_options import check_drm, check_policy, check_resolutions, check_url, normalized
 from mux_async.emulator.routing._router import ApiCall, Handler, Route, check_choice
 from mux_async.emulator.state._serialization import live_stream_json, present
 from mux_async.emulator.state._state import Environment, Json, LiveStream, SimulcastTarget, State
@@ -38,6 +38,7 @@ def _latency_mode(body: Json) -> str:
 
 def _create(call: ApiCall) -> Response:
     body = call.json("CreateLiveStreamRequest")
+    _check_urls(body)
     policies = normalized({key: body[key] for key in ("playback_policies", "playback_policy") if key in body})
     members = {key: body[key] for key in _ECHOED if key in body}
     members["latency_mode"] = _latency_mode(body)
@@ -84,6 +85,7 @@ def _list(call: ApiCall) -> Response:
 def _update(call: ApiCall) -> Response:
     stream = call.live_stream
     body = call.json("UpdateLiveStreamRequest")
+    _check_urls(body)
     if body.get("latency_mode", stream.members["latency_mode"]) != stream.members["latency_mode"] and stream.status == "active":
         raise invalid("latency_mode cannot be changed while the live stream is active")
     for key in _ECHOED:
@@ -171,6 +173,14 @@ def _delete_static_renditions(call: ApiCall) -> Response:
     return no_content()
 
 
+def _check_urls(body: Json) -> None:
+    """Refuse URLs that cannot be ones; an empty slate is how a client removes it. Raises `ApiError` (400)."""
+    if slate := body.get("reconnect_slate_url"):
+        check_url(slate, "reconnect_slate_url", "https://example.com/slate.png")
+    for target in body.get("simulcast_targets", ()):
+        check_url(target["url"], example="rtmp://live.example.com/app")
+
+
 def _add_simulcast_target(call: ApiCall, stream: LiveStream, entry: Json) -> SimulcastTarget:
     target = SimulcastTarget(
         id=call.state.id_generator.id("simulcast target", _SIMULCAST_ID_SIZE),
@@ -191,7 +201,9 @@ def _idle_stream(call: ApiCall) -> LiveStream:
 
 def _create_simulcast_target(call: ApiCall) -> Response:
     stream = _idle_stream(call)
-    target = _add_simulcast_target(call, stream, call.json("CreateSimulcastTargetRequest"))
+    entry = call.json("CreateSimulcastTargetRequest")
+    _check_urls({"simulcast_targets": [entry]})
+    target = _add_simulcast_target(call, stream, entry)
     target_event(call.state, call.environment, "created", stream, target)
     return created(present(target))
 

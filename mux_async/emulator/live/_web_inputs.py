@@ -9,6 +9,7 @@ from typing import Any
 
 from mux_async.emulator.http._messages import Response, created, data, invalid, no_content
 from mux_async.emulator.live import _encoders
+from mux_async.emulator.resources._asset_options import check_url
 from mux_async.emulator.resources._collections import list_route, retrieve_route
 from mux_async.emulator.routing._router import ApiCall, Route
 from mux_async.emulator.state._records import WebInput
@@ -30,6 +31,7 @@ def _create(call: ApiCall) -> Response:
     for name in ("url", "live_stream_id"):
         if not body.get(name):
             raise invalid(f"{name} is required")
+    check_url(body["url"])
     call.environment.live_stream(body["live_stream_id"])
     state = call.state
     members: Any = {key: body[key] for key in ("auto_launch", "passthrough", "resolution", "timeout") if key in body}
@@ -106,6 +108,7 @@ def _update_url(call: ApiCall) -> Response:
     url = call.json("UpdateWebInputUrlRequest").get("url")
     if not url:
         raise invalid("url is required")
+    check_url(url)
     if web_input.status != "idle":
         raise invalid("the url can only be changed while the web input is idle")
     web_input.url = url

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 from urllib.parse import urlsplit
 
+from mux_async.emulator.http._addresses import is_url
 from mux_async.emulator.http._messages import invalid
 from mux_async.emulator.state._ids import is_well_formed
 from mux_async.emulator.state._serialization import ENCODING_TIERS
@@ -54,7 +55,7 @@ def _listed(value: object) -> list[Any]:
 def _check_input(entry: Mapping[str, Any]) -> None:
     url = entry.get("url")
     if url is not None:
-        _check_url(url)
+        check_url(url)
     source = None if url is None else clip_source(url)
     start, end = entry.get("start_time"), entry.get("end_time")
     if source is None:
@@ -67,15 +68,13 @@ def _check_input(entry: Mapping[str, Any]) -> None:
         raise invalid("a clip must be at least 500 milliseconds long")
 
 
-def _check_url(url: str) -> None:
-    """Refuse what cannot be a URL; what Mux answers is not known. Schemes that Mux does not fetch fail later, with the input."""
-    try:
-        parts = urlsplit(url)
-        is_url = bool(parts.scheme and parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:  # brackets that do not match, or a port above 65535
-        is_url = False
-    if not is_url or not url.isprintable():
-        raise invalid(f'url must be a URL with scheme and host, such as https://example.com/film.mp4, not "{url[:80]}"')
+def check_url(url: str, name: str = "url", example: str = "https://example.com/film.mp4") -> None:
+    """Refuse what cannot be a URL; what Mux answers is not known. Raises `ApiError` (400).
+
+    Schemes that Mux does not fetch, or send to, fail later.
+    """
+    if not is_url(url):
+        raise invalid(f'{name} must be a URL with scheme and host, such as {example}, not "{url[:80]}"')
 
 
 def _check_downloads(options: Mapping[str, Any]) -> None:

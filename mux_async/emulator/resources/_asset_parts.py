@@ -10,7 +10,7 @@ from mux_async.emulator.resources._asset_lifecycle import (
     begin_static_rendition,
     begin_track,
 )
-from mux_async.emulator.resources._asset_options import check_drm, check_policy, check_resolutions
+from mux_async.emulator.resources._asset_options import check_drm, check_policy, check_resolutions, check_url
 from mux_async.emulator.routing._router import ApiCall, Route, take
 from mux_async.emulator.state._serialization import present
 from mux_async.emulator.state._state import Asset, LiveStream, Track
@@ -39,6 +39,8 @@ def _delete_playback_id(call: ApiCall) -> Response:
 
 def _create_track(call: ApiCall) -> Response:
     members = call.json("CreateTrackRequest")
+    if "url" in members:
+        check_url(members["url"], example="https://example.com/en.vtt")
     asset = call.ready_asset
     name = members.get("name", members["language_code"])
     if take(asset.tracks, lambda track: track.type == members["type"] and track.name == name) is not None:

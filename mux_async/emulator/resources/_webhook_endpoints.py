@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+from mux_async.emulator.http._addresses import is_url
 from mux_async.emulator.http._messages import Response, created, data, invalid, json_response
 from mux_async.emulator.resources._collections import delete_route, retrieve_route
 from mux_async.emulator.routing._router import ApiCall, Route, take
@@ -21,12 +22,7 @@ def endpoint_json(endpoint: WebhookEndpoint) -> Json:
 
 
 def _check_address(call: ApiCall, address: str, own: WebhookEndpoint | None = None) -> None:
-    try:
-        parts = urlsplit(address)
-        is_url = parts.scheme in {"http", "https"} and bool(parts.hostname)
-    except ValueError:
-        is_url = False
-    if not is_url:
+    if not is_url(address) or urlsplit(address).scheme not in {"http", "https"}:
         raise invalid("address must be an http or https URL")
     other = take(call.environment.webhooks.values(), lambda endpoint: endpoint.address == address)
     if other is not None and other is not own:

@@ -41,7 +41,8 @@ class Operation:
     """An operation.
 
     *id* is dotted (``video.assets.create``), *path* has ``{NAME}`` for parameters, *host* is ``api``, ``stream`` or ``image``. *status* and
-    *type* (``None`` for no body) are of a success, and *answer* is the schema of its JSON, empty if it is not described.
+    *type* (``None`` for no body) are of a success, and *answer* is the schema of its JSON, empty if it is not described. *errors* are the
+    statuses of errors; empty where any may occur, as in the API.
     """
 
     id: str
@@ -54,6 +55,7 @@ class Operation:
     body_required: bool = False
     type: str | None = None
     answer: JsonSchema = attrs.field(factory=dict[str, Any])
+    errors: tuple[int, ...] = attrs.field(default=(), converter=tuple[int, ...])
 
     def of(self, place: Literal["path", "query"]) -> tuple[Parameter, ...]:
         """The parameters of one place."""
