@@ -246,7 +246,8 @@ def _new_view(request: Request, state: State, environment: Environment, view_id:
     views = environment.watched_views
     for old in _surplus(views, state.settings.max_views, now):
         del views[old]
-    view = WatchedView(view_id, now, now, offset, request.headers.get("User-Agent", "")[:512])
+    agent = request.headers.get("User-Agent", "")[:512].encode("utf-8", "replace").decode()
+    view = WatchedView(view_id, now, now, offset, agent)
     views[view_id] = view
     state.scheduler.add(state.now + INACTIVITY / state.settings.time_scale, "view.end", environment.id, view_id)
     return view

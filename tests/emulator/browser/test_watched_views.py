@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 from urllib.request import ProxyHandler, Request, build_opener
@@ -84,19 +88,40 @@ class Cinema:
         self.account.send("POST", "/_emulator/faults", fault)
 
 
-@pytest.fixture(scope="module")
-def cinema() -> Generator[Cinema, None, None]:
-    content = film(SECONDS)
-    script = official.node_modules() / "node_modules" / "@mux" / "mux-player" / "dist" / "mux-player.mjs"
-    files = {"/watch": (PAGE, "text/html; charset=utf-8"), "/mux-player.js": (script.read_bytes(), "text/javascript")}
-    options = ("--limits", "off", "--time-to-ready", "0.1", "--media", "auto", "--data", "watched")
-    with elsewhere(with_upchunk=False, more=files) as site, official.emulate(*options) as origin:
+def leave(visit: Visit) -> float:
+    """Pause and close the page; return the position in milliseconds."""
+    position: float = visit.page.evaluate("() => { player.pause(); return player.currentTime; }")
+    visit.page.close()
+    return position * 1000
+
+
+@contextmanager
+def cinema_of(site: str, *options: str) -> Generator[Cinema, None, None]:
+    """Run the emulator, and upload the film."""
+    with official.emulate(
+        "--limits", "off", "--time-to-ready", "0.1", "--media", "auto", "--data", "watched", *options
+    ) as origin:
         account = Account(origin)
         settings = {"playback_policies": ["public"], "meta": {"title": "A stored title", "creator_id": "creator-1"}}
         upload = account.data("POST", "/video/v1/uploads", {"cors_origin": "*", "new_asset_settings": settings})
-        build_opener(ProxyHandler({})).open(Request(upload["url"], data=content, method="PUT"), timeout=PATIENCE).close()
+        build_opener(ProxyHandler({})).open(Request(upload["url"], data=film(SECONDS), method="PUT"), timeout=PATIENCE).close()
         asset = account.finished_asset(account.data("GET", f"/video/v1/uploads/{upload['id']}")["asset_id"])
-        yield Cinema(account, f"{site}/watch", asset["id"], asset["playback_ids"][0]["id"])
+        yield Cinema(account, site, asset["id"], asset["playback_ids"][0]["id"])
+
+
+@pytest.fixture(scope="module")
+def site() -> Generator[str, None, None]:
+    film(SECONDS)  # or there is a reason to skip
+    script = official.node_modules() / "node_modules" / "@mux" / "mux-player" / "dist" / "mux-player.mjs"
+    files = {"/watch": (PAGE, "text/html; charset=utf-8"), "/mux-player.js": (script.read_bytes(), "text/javascript")}
+    with elsewhere(with_upchunk=False, more=files) as origin:
+        yield f"{origin}/watch"
+
+
+@pytest.fixture(scope="module")
+def cinema(site: str) -> Generator[Cinema, None, None]:
+    with cinema_of(site) as opened:
+        yield opened
 
 
 def test_watched_for_ten_seconds(cinema: Cinema, open_page: OpenPage) -> None:
@@ -105,8 +130,7 @@ def test_watched_for_ten_seconds(cinema: Cinema, open_page: OpenPage) -> None:
     cinema.watch(visit, "ten-seconds", metadata_video_id="film-1", metadata_video_series="Tests")
     visit.until("player.currentTime >= 10")
     cinema.is_watched("The film of a test")  # beacons are sent every ten seconds
-    played = visit.page.evaluate("player.currentTime") * 1000
-    visit.page.close()
+    played = leave(visit)
     [view] = cinema.views("ten-seconds")
 
     playing = int(view["view_playing_time"])
@@ -147,14 +171,14 @@ def test_stalled_segment(cinema: Cinema, open_page: OpenPage) -> None:
     visit = open_page(cinema.site)
     cinema.watch(visit, "stalled")
     visit.until("player.currentTime > 6")
-    visit.page.close()
+    played = leave(visit)
     cinema.account.send("DELETE", "/_emulator/faults")
     [view] = cinema.views("stalled")
 
     assert view["buffering_count"] == 1
     assert 1500 < view["buffering_duration"] < 8500
     assert float(view["rebuffer_percentage"]) == pytest.approx(view["buffering_duration"] / view["watch_time"], abs=0.01)
-    assert int(view["view_playing_time"]) == pytest.approx(6000, abs=1500)
+    assert int(view["view_playing_time"]) == pytest.approx(played, abs=1500)
     names = [event["name"] for event in view["events"]]
     assert names.index("playing") < names.index("rebufferstart") < names.index("rebufferend")
 
@@ -190,3 +214,72 @@ def test_exit(cinema: Cinema, open_page: OpenPage) -> None:
     [view] = cinema.views("impatient")
 
     assert (view["exit_before_video_start"], view["playback_failure"], view["time_to_first_frame"]) == (True, False, None)
+
+
+def test_two_tabs_and_a_seek(cinema: Cinema, open_page: OpenPage) -> None:
+    """Two tabs are two views of one viewer; seeking in one is neither playing time nor rebuffering."""
+    one, other = open_page(cinema.site), open_page(cinema.site)
+    cinema.watch(one, "two-tabs", metadata_video_title="Seeking")
+    cinema.watch(other, "two-tabs", metadata_video_title="Straight")
+    one.until("player.currentTime > 1.5")
+    one.page.evaluate("() => { player.currentTime = 11; }")
+    one.until("player.currentTime > 12.5")
+    other.until("player.currentTime > 3")
+    one.page.close()
+    other.page.close()
+    seeking, straight = sorted(cinema.views("two-tabs", 2), key=lambda view: str(view["video_title"]))
+
+    assert seeking["mux_viewer_id"] == straight["mux_viewer_id"]
+    assert seeking["id"] != straight["id"]
+    assert (seeking["view_seek_count"], straight["view_seek_count"]) == (1, 0)
+    assert 2000 < int(seeking["view_playing_time"]) < int(seeking["watch_time"]) < 9000
+    assert float(seeking["view_max_playhead_position"]) > 12_000
+    assert (seeking["buffering_count"], straight["buffering_count"]) == (0, 0)
+
+
+def test_another_source(cinema: Cinema, open_page: OpenPage) -> None:
+    """A player that changes its source ends a view and begins another."""
+    visit = open_page(cinema.site)
+    cinema.watch(visit, "zapping", metadata_video_id="one")
+    visit.until("player.currentTime > 2")
+    visit.page.evaluate(
+        "() => { player.metadata = {...player.metadata, video_id: 'two'}; player.src = player.src + '?again=1'; }"
+    )
+    visit.until("player.currentTime < 1")
+    [first] = cinema.views("zapping")  # which has ended, though the page is open
+    visit.until("player.currentTime > 1")
+    visit.page.close()
+    second, _ = cinema.views("zapping", 2)
+
+    assert first["events"][-1]["name"] == "viewend"
+    assert first["view_end"] <= second["view_start"]
+    assert int(first["view_playing_time"]) == pytest.approx(2000, abs=1500)
+
+
+SEVEN_HOURS_LATE = """
+const begin = performance.timing.navigationStart - 7 * 3600000;
+Object.defineProperty(performance, 'timing', {value: {navigationStart: begin, domContentLoadedEventEnd: begin + 100}});
+"""
+
+
+def test_wrong_clock_and_restart(site: str, open_page: OpenPage, tmp_path: Path) -> None:
+    """A browser whose clock is seven hours late watches while the emulator restarts: one view, at the emulator's time."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    state = ("--port", port, "--state", str(tmp_path / "state"))
+    began = time.time()
+    visit = open_page(site)
+    visit.page.add_init_script(SEVEN_HOURS_LATE)
+    visit.page.reload()
+    with cinema_of(site, *state) as opened:
+        opened.watch(visit, "late")
+        visit.until("player.currentTime > 2")
+    with official.emulate("--limits", "off", "--media", "auto", "--data", "watched", *state):
+        visit.until("player.currentTime > 5")
+        played = leave(visit)
+        [view] = opened.views("late")
+
+    start, end = (datetime.fromisoformat(view[name]).timestamp() for name in ("view_start", "view_end"))
+    assert began < start < end < time.time()
+    assert end - start == pytest.approx(view["watch_time"] / 1000, abs=2)
+    assert int(view["view_playing_time"]) == pytest.approx(played, abs=1500)

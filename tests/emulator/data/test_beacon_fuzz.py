@@ -6,6 +6,7 @@ import gzip
 import json
 import time
 import tracemalloc
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -133,6 +134,14 @@ def test_cut_surrogate_pair() -> None:
     batch = Player(account, vtt="Wave \ud83d").plays(1).does("viewend").batch()
     assert post(account, written(batch)).status == 200
     assert [view["video_title"] for view in listed(account)] == ["Wave ?"]
+
+
+def test_header_that_is_no_text(tmp_path: Path) -> None:
+    """A header with bytes that are no UTF-8 can be stored and shown."""
+    account = watching(state=tmp_path / "state")
+    assert post(account, Player(account).plays(1).does("viewend").batch(), **{"User-Agent": "caf\udce9"}).status == 200
+    assert [view["viewer_user_agent"] for view in listed(account)] == ["caf?"]
+    account.emulator.close()
 
 
 def flood(account: Account, random: Random, views: int, events: int) -> Json:
