@@ -80,7 +80,7 @@ class Sites:
     """Finds the site of a request. *domains* are custom domains, as `domain_name` returns them."""
 
     def __init__(self, domains: Collection[str]) -> None:
-        self._domains = frozenset(domains)
+        self._domains = sorted(domains, key=len, reverse=True)  # a domain may be below another
         self._find = lru_cache(maxsize=256)(self._site_of)
 
     def find(self, request: Request) -> Site | None:

@@ -20,7 +20,7 @@ DOMAIN = "video.example.com"
 
 @pytest.fixture(scope="module")
 def account() -> Account:
-    return Account(domains=(DOMAIN, "Vidéo.example"))
+    return Account(domains=("example.com", DOMAIN, "Vidéo.example"))
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +58,7 @@ SERVED = {
     "mux.com": set[str](),
     f"stream.{DOMAIN}": {"stream"},
     f"image.{DOMAIN}:443": {"image", "storyboard"},
+    "stream.example.com": {"stream"},
     DOMAIN.upper(): {"stream", "image", "storyboard"},
     f"other.{DOMAIN}": set[str](),
     "stream.xn--vido-dpa.example": {"stream"},

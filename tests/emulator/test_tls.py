@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import re
 import socket
 import ssl
 import stat
@@ -202,6 +203,47 @@ def test_certificates_are_renewed_while_it_runs(folder: AuthorityFolder) -> None
         clock.now += 2 * DAY
         assert served().not_valid_after_utc.timestamp() > clock.now + DAY
     assert served() != first
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "STREAM.mux.com",
+        "a_b.mux.com",
+        "a" * 63 + ".mux.com",
+        ".".join(["x" * 60] * 4),
+        "*.mux.com",
+        "-",
+        ".",
+        "..mux.com",
+        "\n",
+    ],
+)
+def test_odd_names(folder: AuthorityFolder, name: str) -> None:
+    """Whatever name a client asks for, it gets a certificate, and the next client too."""
+    server = folder.open().ssl_context()
+    answering = server.wrap_bio(client_hello_for(name), out := ssl.MemoryBIO(), server_side=True)
+    with pytest.raises(ssl.SSLWantReadError):  # the server has answered, and waits for the client
+        answering.do_handshake()
+
+    assert out.pending > 500
+    assert handshake(server, trusting(folder), "stream.mux.com")
+
+
+def client_hello_for(name: str) -> ssl.MemoryBIO:
+    """The first message of a client that asks for *name*, which may be one that the ssl module refuses to ask for."""
+    stand_in = re.sub(r"[^.]", "s", name) if len(name) > 63 else "s" * len(name)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    asking = context.wrap_bio(ssl.MemoryBIO(), out := ssl.MemoryBIO(), server_hostname=stand_in)
+    with pytest.raises(ssl.SSLWantReadError):
+        asking.do_handshake()
+    head = b"\0" + len(name).to_bytes(2, "big")  # a host name, and its length
+    hello = out.read()
+    assert hello.count(head + stand_in.encode()) == 1
+    message = ssl.MemoryBIO()
+    message.write(hello.replace(head + stand_in.encode(), head + name.encode("latin-1")))
+    return message
 
 
 def test_many_names(folder: AuthorityFolder) -> None:

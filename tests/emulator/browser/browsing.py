@@ -33,8 +33,8 @@ _NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 @contextmanager
-def chromium(*options: str) -> Generator[Browser, None, None]:
-    """Run a headless browser, with *options* of its command line."""
+def chromium(*options: str, home: Path | None = None) -> Generator[Browser, None, None]:
+    """Run a headless browser, with *options* of its command line; *home* has the certificates that its user trusts."""
     path = os.environ.get("MUX_ASYNC_CHROMIUM") or next((found for found in map(which, _NAMES) if found), None)
     if path is None:
         missing("Chromium is not installed: apt-get install chromium, or set MUX_ASYNC_CHROMIUM")
@@ -46,7 +46,9 @@ def chromium(*options: str) -> Generator[Browser, None, None]:
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         arguments.append("--no-sandbox")  # which Chromium refuses to make for root
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=arguments)
+        browser = driver.chromium.launch(
+            executable_path=path, args=arguments, env=None if home is None else {**os.environ, "HOME": str(home)}
+        )
         try:
             yield browser
         finally:
