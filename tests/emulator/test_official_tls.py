@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,7 +14,7 @@ import attrs
 import pytest
 
 from tests._servers import require
-from tests.cli.commands import run_here
+from tests.cli.commands import environment, run_here
 from tests.emulator import official
 from tests.emulator.browser.browsing import Account
 
@@ -55,6 +56,41 @@ def test_node(emulated: Emulated) -> None:
     )
 
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stdout + done.stderr
+
+
+PROGRAM = """
+import asyncio, urllib.request
+from mux_async import Mux
+
+async def main():
+    async with Mux() as mux:
+        print(len(await mux.video.live_streams.list()))
+
+asyncio.run(main())
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+print(opener.open(f"{__import__('os').environ['MUX_BASE_URL']}/_emulator/health", timeout=10).status)
+"""
+
+
+def test_python(emulated: Emulated) -> None:
+    """SSL_CERT_FILE is enough for Python and this SDK, and MUX_CA_FILE for its command; without them they refuse."""
+    variables = {
+        "MUX_BASE_URL": f"https://localhost:{emulated.port}",
+        "MUX_TOKEN_ID": "test-token",
+        "MUX_TOKEN_SECRET": "test-secret",
+    }
+
+    def run(trust: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        given = {**environment(), **variables, **trust}
+        return subprocess.run(
+            [sys.executable, "-c", PROGRAM], env=given, capture_output=True, text=True, timeout=50, check=False
+        )
+
+    assert run({"SSL_CERT_FILE": emulated.bundle}).stdout.split() == ["0", "200"]
+    assert "certificate" in run({}).stderr
+    listing = ("api", "GET", "/video/v1/live-streams")
+    assert run_here(*listing, env={**variables, "MUX_CA_FILE": emulated.bundle}).returncode == 0
+    assert "certificate" in run_here(*listing, env=variables).stderr
 
 
 def signed_links(playback_id: str, key: str, private_key: str, home: Path) -> dict[str, str]:

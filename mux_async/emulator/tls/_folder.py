@@ -62,7 +62,7 @@ class AuthorityFolder:
                 self._write_bundle()
         except OSError as error:
             raise ConfigurationError(
-                f"the certificate authority in {str(self.path)!r} cannot be opened ({error.strerror}): choose another folder"
+                f"the certificate authority in {str(self.path)!r} cannot be opened ({error.strerror}): choose another folder (--ca-folder)"
             ) from error
         return ServerCertificates(found, self._clock)
 
