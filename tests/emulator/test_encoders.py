@@ -2,92 +2,40 @@
 
 from __future__ import annotations
 
-import json
 import socket
-import subprocess
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
-from itertools import pairwise
+from collections.abc import Generator
+from contextlib import suppress
 from pathlib import Path
-from queue import Queue
 from random import Random
-from threading import Thread
-from typing import Any
 
-import anyio
-import attrs
 import pytest
 
-from mux_async.emulator import Emulator, EmulatorSettings
-from mux_async.emulator.server import serve, serve_rtmp
+from mux_async.emulator.rtmp import chunks
 from tests._servers import require
 
 pytest.importorskip("av", reason="real media need mux-async[media]")
 
-from mux_async.emulator.media import MediaWorker
-from tests.emulator.media.serving import MediaClient
+from tests.emulator.live_hls import LiveChecker
+from tests.emulator.media.encoding import (
+    BLUE,
+    GREEN,
+    H264,
+    PATH,
+    PATIENCE,
+    RED,
+    Ingest,
+    colour_at,
+    decoded_seconds,
+    encoder,
+    ingesting,
+    is_near,
+    picture,
+    pushing,
+)
+from tests.emulator.test_rtmp_machine import command
 
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(240)]
-
-PATIENCE = 60.0
-"""Seconds that a step may take on a busy machine."""
-RED, BLUE, GREEN = (255, 0, 0), (0, 0, 255), (0, 128, 0)
-PATH = "/video/v1/live-streams"
-
-
-@attrs.frozen
-class Ingest:
-    """An emulator that takes encoders: its client, its address for encoders, and what it reported."""
-
-    client: MediaClient
-    address: str
-    lines: list[str]
-    emulator: Emulator
-
-    def create(self, **members: Any) -> dict[str, Any]:
-        settings = {"playback_policies": ["public"], "static_renditions": [{"resolution": "highest"}]}
-        body = {"playback_policies": ["public"], "latency_mode": "low", "new_asset_settings": settings, **members}
-        made: dict[str, Any] = self.client.data("POST", PATH, body)
-        return made
-
-    def get(self, stream: dict[str, Any]) -> dict[str, Any]:
-        found: dict[str, Any] = self.client.data("GET", f"{PATH}/{stream['id']}")
-        return found
-
-    def until(self, claim: Callable[[], object]) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while not claim():
-            assert time.monotonic() < deadline, self.lines
-            time.sleep(0.1)
-
-    def events(self) -> list[str]:
-        found = json.loads(self.client.get("/_emulator/events").body)["events"]
-        return [event["type"].removeprefix("video.") for event in found]
-
-
-@contextmanager
-def ingesting(folder: Path) -> Generator[Ingest, None, None]:
-    """Run an emulator with encoders from a thread while the block runs."""
-    ready: Queue[tuple[str, str, anyio.Event, anyio.lowlevel.EventLoopToken]] = Queue()
-    lines: list[str] = []
-    with MediaWorker(folder) as media:
-        emulator = Emulator(EmulatorSettings(limits=None, media=media))
-
-        async def main() -> None:
-            over = anyio.Event()
-            async with serve(emulator) as origin, serve_rtmp(emulator, port=0, report=lines.append) as address:
-                ready.put((origin, address, over, anyio.lowlevel.current_token()))
-                await over.wait()
-
-        thread = Thread(target=lambda: anyio.run(main))
-        thread.start()
-        origin, address, over, token = ready.get(timeout=PATIENCE)
-        try:
-            yield Ingest(MediaClient(origin), address, lines, emulator)
-        finally:
-            anyio.from_thread.run_sync(over.set, token=token)
-            thread.join(PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -97,81 +45,20 @@ def ingest(tmp_path_factory: pytest.TempPathFactory) -> Generator[Ingest, None, 
         yield running
 
 
-def picture(*colours: str, seconds: int) -> list[str]:
-    """Return ffmpeg's input: a plain colour after the other, each for some seconds, with a tone."""
-    parts = [f"color={colour}:s=320x180:r=25:d={seconds}[v{number}]" for number, colour in enumerate(colours)]
-    names = "".join(f"[v{number}]" for number in range(len(colours)))
-    graph = ";".join([*parts, f"{names}concat=n={len(colours)}[out0]", f"sine=d={seconds * len(colours)}[out1]"])
-    return ["-re", "-f", "lavfi", "-i", graph]
-
-
-H264 = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-c:a", "aac"]
-
-
-def encoder(address: str, *arguments: str) -> subprocess.Popen[str]:
-    command = ["ffmpeg", "-nostdin", "-v", "error", *arguments, "-f", "flv", address]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-
-
-@contextmanager
-def pushing(ingest: Ingest, stream: dict[str, Any], *arguments: str) -> Generator[subprocess.Popen[str], None, None]:
-    """Let ffmpeg push while the block runs."""
-    with encoder(f"{ingest.address}/{stream['stream_key']}", *arguments) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def colour_at(ingest: Ingest, playback_id: str, parameters: str) -> tuple[int, ...]:
-    reply = ingest.client.get(f"/{playback_id}/thumbnail.png?{parameters}")
-    assert reply.status == 200, reply
-    frame = reply.image().to_ndarray(format="rgb24")
-    return tuple(int(value) for value in frame[frame.shape[0] // 2, frame.shape[1] // 2])
-
-
-def is_near(colour: tuple[int, ...], wanted: tuple[int, int, int]) -> bool:
-    return all(abs(one - other) < 40 for one, other in zip(colour, wanted, strict=True))
-
-
-def decoded_seconds(url: str, *arguments: str) -> float:
-    """Let ffmpeg play a URL, and return how many seconds of pictures it decoded without an error."""
-    command = [
-        "ffmpeg",
-        "-nostdin",
-        "-v",
-        "error",
-        "-stats",
-        "-xerror",
-        *arguments,
-        "-i",
-        url,
-        "-map",
-        "0:v",
-        "-f",
-        "null",
-        "-",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
-    assert done.returncode == 0, done.stderr
-    frames = done.stderr.rpartition("frame=")[2].split()[0]
-    return int(frames) / 25
-
-
 def test_pushed_reconnected_and_played(ingest: Ingest) -> None:
     """What ffmpeg pushes plays while it is pushed and later, over a reconnection, and the recording has its length and its pictures."""
     stream = ingest.create(reconnect_window=60, latency_mode="standard")
     live, before = stream["playback_ids"][0]["id"], len(ingest.events())
-    playlists: list[list[str]] = []
 
     with pushing(ingest, stream, *picture("red", "blue", seconds=5), *H264) as process:
         assert ingest.client.get(f"/{live}.m3u8").status == 412
         ingest.until(lambda: ingest.get(stream)["status"] == "active")
         name = ingest.client.get(f"/{live}.m3u8").body.decode().splitlines()[-1]
         url = f"{ingest.client.origin}/{name}"
+        checker = LiveChecker(lambda target: ingest.client.get(target).body, url)
         played = decoded_seconds(url, "-live_start_index", "0", "-t", "6")
         while process.poll() is None:
-            playlists.append(ingest.client.get(f"/{name}").body.decode().splitlines())
+            checker.poll()
             time.sleep(0.5)
         assert process.returncode == 0, process.stderr and process.stderr.read()
     ingest.until(lambda: "live_stream.disconnected" in ingest.events()[before:])
@@ -179,10 +66,10 @@ def test_pushed_reconnected_and_played(ingest: Ingest) -> None:
     with pushing(ingest, stream, *picture("green", seconds=3), *H264) as process:
         assert process.wait(PATIENCE) == 0
     ingest.until(lambda: ingest.events()[before:].count("live_stream.disconnected") == 2)
-    playlists.append(ingest.client.get(f"/{name}").body.decode().splitlines())
+    checker.poll()
     ingest.client.data("PUT", f"{PATH}/{stream['id']}/complete")
     ingest.until(lambda: "asset.live_stream_completed" in ingest.events()[before:])
-    playlists.append(ingest.client.get(f"/{name}").body.decode().splitlines())
+    checker.poll()
 
     happened = [event for event in ingest.events()[before:] if "static_rendition" not in event]
     assert happened == [
@@ -200,10 +87,9 @@ def test_pushed_reconnected_and_played(ingest: Ingest) -> None:
         "asset.live_stream_completed",
     ]
     assert played == pytest.approx(6.0, abs=0.1)
-    for earlier, later in pairwise(playlists):
-        assert later[: len(earlier)] == earlier
-    last = playlists[-1]
-    assert last[-1] == "#EXT-X-ENDLIST"
+    assert checker.has_ended
+    checker.read_again()
+    last = ingest.client.text(f"/{name}").splitlines()
     assert last.count("#EXT-X-DISCONTINUITY") == 1
     assert "#EXT-X-MEDIA-SEQUENCE:0" in last
     target = int(next(line for line in last if "TARGETDURATION" in line).partition(":")[2])
@@ -341,3 +227,43 @@ def test_the_socket_takes_anything(ingest: Ingest) -> None:
     assert slowest < 2.0
     assert silent.recv(1) == b""
     silent.close()
+
+
+def test_continued_after_a_restart(tmp_path: Path) -> None:
+    """What was pushed before the emulator stopped is stored: the recording ends after the restart, and plays."""
+    require("ffmpeg")
+    state = tmp_path / "mux.state"
+    with ingesting(tmp_path / "media", state=state) as first:
+        stream = first.create(reconnect_window=0.1, latency_mode="standard")
+        with pushing(first, stream, *picture("red", "blue", seconds=30), *H264):
+            first.until(lambda: first.get(stream)["status"] == "active")
+            playing = first.client.get(f"/{stream['playback_ids'][0]['id']}/rendition/180.m3u8").body.decode()
+    with ingesting(tmp_path / "media", state=state) as second:
+        second.until(lambda: second.get(stream)["status"] == "idle")
+        asset = second.client.data("GET", f"/video/v1/assets/{second.get(stream)['recent_asset_ids'][-1]}")
+        second.until(lambda: second.client.get(f"/{asset['playback_ids'][0]['id']}.m3u8").status == 200)
+
+        assert "180-0.m4s" in playing
+        assert asset["duration"] >= 4.0
+        assert decoded_seconds(f"{second.client.origin}/{asset['playback_ids'][0]['id']}.m3u8") == pytest.approx(
+            asset["duration"], abs=0.1
+        )
+
+
+def test_silent_encoder(tmp_path: Path) -> None:
+    """An encoder that connects and sends nothing is disconnected after five minutes, here on a faster clock."""
+    hello = b"\x03" + bytes(2 * 1536)
+    messages = [
+        command("connect", 1.0, {"app": "app"}),
+        command("createStream", 2.0, None),
+    ]
+    with ingesting(tmp_path / "media", time_scale=300.0) as ingest:
+        stream = ingest.create()
+        messages.append(command("publish", 3.0, None, stream["stream_key"], "live"))
+        with socket.create_connection(("127.0.0.1", int(ingest.address.split(":")[2].split("/")[0])), PATIENCE) as connection:
+            connection.sendall(hello + b"".join(chunks(message, 3, 128) for message in messages))
+            ingest.until(lambda: "live_stream.connected" in ingest.events())
+            ingest.until(lambda: "live_stream.idle" in ingest.events())
+
+        assert ingest.events()[-3:] == ["live_stream.disconnected", "live_stream.idle", "asset.errored"]
+        assert any("sent nothing" in line for line in ingest.lines)
