@@ -23,7 +23,7 @@ _WORDS: Mapping[str, str] = {
     "autoplay": "au", "average": "av", "bitrate": "bi", "brand": "bn", "business": "bz", "category": "cg", "cdn": "dn", "code": "cd",
     "codec": "cc", "connection": "cx", "content": "ct", "context": "cz", "count": "co", "creator": "cq", "cumulative": "cv",
     "device": "dv", "domain": "dm", "downscale": "do", "downscaling": "dg", "drm": "dr", "dropped": "dp", "duration": "du",
-    "dynamic": "dy", "edge": "ed", "embed": "em", "encoding": "ec", "engine": "eg", "error": "er", "exception": "ez", "family": "fm",
+    "dynamic": "dy", "embed": "em", "encoding": "ec", "engine": "eg", "error": "er", "exception": "ez", "family": "fm",
     "first": "fi", "fps": "fp", "frame": "fr", "fullscreen": "fs", "height": "ht", "hostname": "hn", "id": "id", "instance": "in",
     "is": "is", "key": "ke", "language": "la", "latency": "lt", "level": "le", "live": "li", "load": "lo", "manufacturer": "mn",
     "max": "ma", "message": "me", "mime": "mi", "mode": "mp", "model": "mo", "ms": "ms", "mux": "mx", "name": "nm", "number": "no",
@@ -55,7 +55,7 @@ _TEXTS = (
 )  # fmt: skip
 _LONG_TEXTS = ("page_url", "player_error_context", "video_playback_range", "video_poster_url", "video_source_url")
 _NUMBERS = (
-    "page_load_time", "player_height", "player_live_edge_program_time", "player_playhead_time", "player_program_time",
+    "page_load_time", "player_height", "player_playhead_time", "player_program_time",
     "player_sequence_number", "player_startup_time", "player_view_count", "player_width", "video_duration", "video_source_bitrate",
     "video_source_duration", "video_source_fps", "video_source_height", "video_source_width", "view_aggregate_startup_time",
     "view_average_request_latency", "view_average_request_throughput", "view_content_playback_time", "view_dropped_frame_count",

@@ -34,6 +34,8 @@ HEADERS = {"Access-Control-Allow-Origin": "*", "Server": "Mux Data collector"}
 """Of every response: pages of all origins send beacons."""
 INACTIVITY = 3600
 """Seconds after its last beacon that a view ends by itself. A player begins a new view after as long; what Mux does is not known."""
+LATENCY = "live_stream_latency"
+"""Field of a record that no beacon has: milliseconds from the recording of what is shown."""
 _PREFLIGHT = {
     "Access-Control-Allow-Methods": "POST, OPTIONS",
     "Access-Control-Allow-Headers": "*",
@@ -72,7 +74,9 @@ _DETAILS: Mapping[str, tuple[str, ...]] = {
     ),
 }
 """Fields that are stored with an event."""
-_OF_THE_EVENT = frozenset({*_ERROR, "env_key", "event", "view_id", "view_sequence_number", "view_start", "viewer_time"})
+_OF_THE_EVENT = frozenset(
+    {*_ERROR, "env_key", "event", "player_program_time", "view_id", "view_sequence_number", "view_start", "viewer_time"}
+)
 """Fields that are not stored with the view."""
 
 
@@ -290,6 +294,8 @@ def _fold(view: WatchedView, fields: Mapping[str, Value], now: int) -> None:
         return min(now, max(now - RETENTION * 1000, _whole(fields.get(name, now - view.offset)) + view.offset))
 
     at, name = clocked("viewer_time"), str(fields.get("event", ""))[:40]
+    if "player_program_time" in fields:  # when what is shown was recorded, by the emulator's clock
+        fields = {**fields, LATENCY: max(0, at - _whole(fields["player_program_time"]))}
     for field, value in fields.items():
         if field not in _OF_THE_EVENT and number >= view.values.get(field, (0,))[0]:
             _store_value(view, field, number, value)

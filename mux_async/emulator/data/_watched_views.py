@@ -17,7 +17,7 @@ from zlib import crc32
 import attrs
 
 from mux_async.emulator.data import _scores
-from mux_async.emulator.data._beacons import counts, is_error
+from mux_async.emulator.data._beacons import LATENCY, counts, is_error
 from mux_async.emulator.data._fields import iso
 from mux_async.emulator.data._user_agents import read_user_agent
 from mux_async.emulator.data._views import (
@@ -307,7 +307,7 @@ def _playback(values: _Values, startup: Startup) -> Playback:
         view_total_downscaling=down,
         upscale_percentage=ups,
         downscale_percentage=downs,
-        live_stream_latency=_latency(values),
+        live_stream_latency=values.whole(LATENCY) if _is_live(values) else None,
         weighted_average_bitrate=_bitrate(stretches),
         rendition_change_count=len(changes),
         rendition_upshift_count=sum(change > 0 for change in changes),
@@ -326,12 +326,6 @@ def _bitrate(stretches: Sequence[PlayingInterval]) -> float | None:
     known = [(stretch.playing_time, stretch.rendition.bitrate) for stretch in stretches if stretch.rendition.bitrate]
     whole = sum(length for length, _ in known)
     return sum(length * bitrate for length, bitrate in known) / whole if whole else None
-
-
-def _latency(values: _Values) -> int | None:
-    """How far behind the live edge playback is."""
-    edge, shown = values.whole("player_live_edge_program_time"), values.whole("player_program_time")
-    return max(0, edge - shown) if edge is not None and shown is not None and _is_live(values) else None
 
 
 def _rendition(details: Mapping[str, Any]) -> Rendition | None:

@@ -216,3 +216,20 @@ def test_refused(emulated: Emulated, open_player: OpenPlayer, token: str, title:
 
     assert watching.status_of("stream.mux.com", ".m3u8") == {403}
     assert watching.visit.page.evaluate(f"{PLAYER}.currentTime") == 0
+
+
+def test_reported(emulated: Emulated, open_player: OpenPlayer) -> None:
+    """Without a key and a collection domain the player reports to Mux's host, and the view is one of the playback id's environment."""
+    playback_id = emulated.playback_ids["public"]
+    watching = open_player(playback_id=playback_id, metadata_viewer_user_id="by-host-name", autoplay="muted")
+    watching.visit.until(f"{PLAYER}.currentTime > 1")
+    watching.visit.page.close()
+    until = time.monotonic() + PATIENCE
+    while not (rows := emulated.account.data("GET", "/data/v1/video-views?viewer_id=by-host-name")):
+        assert time.monotonic() < until, watching.visit.said
+        time.sleep(0.1)
+    view = emulated.account.data("GET", f"/data/v1/video-views/{rows[0]['id']}")
+
+    assert watching.statuses["inferred.litix.io/"] == 200
+    assert (view["playback_id"], view["player_source_host_name"]) == (playback_id, "stream.mux.com")
+    assert view["exit_before_video_start"] is False

@@ -283,3 +283,28 @@ def test_wrong_clock_and_restart(site: str, open_page: OpenPage, tmp_path: Path)
     assert began < start < end < time.time()
     assert end - start == pytest.approx(view["watch_time"] / 1000, abs=2)
     assert int(view["view_playing_time"]) == pytest.approx(played, abs=1500)
+
+
+def test_live(cinema: Cinema, open_page: OpenPage) -> None:
+    """A live stream that is watched is a live view of it, with its latency and without a duration."""
+    stream = cinema.account.data(
+        "POST", "/video/v1/live-streams", {"playback_policies": ["public"], "meta": {"title": "A broadcast"}}
+    )
+    cinema.account.send("POST", f"/_emulator/live-streams/{stream['id']}/connect", {})
+    visit = open_page(cinema.site)
+    url = f"{cinema.account.origin}/{stream['playback_ids'][0]['id']}.m3u8"
+    until = time.monotonic() + PATIENCE
+    while cinema.account.data("GET", f"/video/v1/live-streams/{stream['id']}")["status"] != "active":
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    cinema.watch(visit, "live", src=url, stream_type="live")
+    visit.until("player.currentTime > 0 && !player.paused")
+    visit.page.wait_for_timeout(2500)
+    leave(visit)
+    cinema.account.send("POST", f"/_emulator/live-streams/{stream['id']}/disconnect", {})
+    [view] = cinema.views("live")
+
+    assert (view["video_stream_type"], view["live_stream_id"], view["video_duration"]) == ("live", stream["id"], None)
+    assert view["video_title"] == "The film of a test"
+    assert int(view["view_playing_time"]) > 1500
+    assert 0 < view["live_stream_latency"] < 60_000

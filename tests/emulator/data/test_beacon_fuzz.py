@@ -25,7 +25,7 @@ NAMES = (
     *("view_watch_time", "view_playing_time_ms_cumulative", "view_time_to_first_frame", "view_rebuffer_count", "player_name"),
     *("video_source_width", "video_source_height", "video_source_bitrate", "video_source_codec", "player_playback_mode"),
     *("player_error_code", "player_error_severity", "player_error_business_exception", "video_playback_range", "page_url"),
-    *("video_source_duration", "video_source_is_live", "player_program_time", "player_live_edge_program_time", "mux_viewer_id"),
+    *("video_source_duration", "video_source_is_live", "player_program_time", "mux_viewer_id"),
     *("view_total_upscaling", "view_total_content_playback_time", "view_seek_count", "custom_10", "view_rebuffer_duration"),
 )
 KEYS = tuple(map(short_key, NAMES[1:]))

@@ -328,12 +328,15 @@ def test_assets_and_live_streams() -> None:
     film, live = asset["playback_ids"][0]["id"], stream["playback_ids"][0]["id"]
     none: Json = {"vtt": None, "vid": None}
     Player(account, "film", vsour=f"https://stream.mux.com/{film}.m3u8?token=secret", **none).plays(1).ends()
-    Player(account, "live", vsour=f"https://stream.mux.com/{live}.m3u8", vsoisli=True, **none).plays(1).ends()
+    Player(account, "live", vsour=f"https://stream.mux.com/{live}.m3u8", vsoisli=True, **none).plays(1).does(
+        "hb", ppgti=account.clock.now * 1000 - 9000
+    ).ends()
     account.ok("DELETE", f"/video/v1/assets/{asset['id']}")
     first, second = sorted(listed(account), key=lambda view: view["video_stream_type"])
 
     assert (first["video_stream_type"], second["video_stream_type"]) == ("live", "on-demand")
     assert (first["live_stream_id"], first["playback_id"], first["video_duration"]) == (stream["id"], live, None)
+    assert (first["live_stream_latency"], second["live_stream_latency"]) == (9000, None)
     assert (second["asset_id"], second["playback_id"]) == (asset["id"], film)
     assert (second["video_title"], second["video_id"], second["video_creator_id"]) == ("Stored", "e-1", "c-1")
     assert "secret" not in str(second)
