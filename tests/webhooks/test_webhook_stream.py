@@ -11,6 +11,8 @@ import anyio
 import anyio.lowlevel
 import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mux_async import (
     AuthenticationError,
@@ -29,8 +31,9 @@ from mux_async import (
     UndecodableResponseError,
 )
 from mux_async.emulator import Emulator, EmulatorSettings, EmulatorTransport, serve
-from mux_async.testing import FakeTransport, respond
+from mux_async.testing import FakeTransport, respond, virtual_trio_options
 from mux_async.transport import HttpResponse
+from tests._examples import examples
 from tests.engine.test_cancellation import Cancel, by_scope, by_task, every_step, stepped
 from tests.webhooks.samples import envelope
 
@@ -274,6 +277,33 @@ async def test_cancelled_at_every_await(cancel: Cancel, anyio_backend_name: str)
         return got_there
 
     assert await every_step(run) >= 6
+
+
+@settings(max_examples=examples(60), deadline=None)
+@given(
+    chunks=st.lists(
+        st.one_of(
+            st.binary(max_size=60),
+            st.sampled_from([message("x")[:50], b"\n\n", b"\r", b"retry: 0\n", b"id: \xff\n", b"id: \x7f\n\n"]),
+        ),
+        max_size=12,
+    ),
+    encoding=st.sampled_from(["identity", "gzip", "br", "?"]),
+)
+def test_any_server(chunks: list[bytes], encoding: str) -> None:
+    """Whatever bytes a server sends, in whatever encoding, the stream goes on with the next connection, and all of them are closed."""
+
+    async def run() -> None:
+        wild = respond(body=chunks, headers={"Content-Type": "text/event-stream", "Content-Encoding": encoding})
+        mux, transport = client(wild, streamed(b"\n\n" + message("good")))
+        async with mux, mux.webhook_events() as events:
+            async for event in events:
+                if event.id == "good":
+                    break
+        assert transport.unfinished == 0
+        assert len(transport.requests) == 2
+
+    anyio.run(run, backend="trio", backend_options=virtual_trio_options())
 
 
 @asynccontextmanager
