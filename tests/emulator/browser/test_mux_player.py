@@ -165,10 +165,17 @@ def assert_plays(watching: Watching, host: str) -> None:
 
 
 def test_public(emulated: Emulated, open_player: OpenPlayer) -> None:
-    """A public playback id plays, with poster and previews, from stream.mux.com and image.mux.com."""
-    watching = open_player(playback_id=emulated.playback_ids["public"])
+    """A public playback id plays, with poster and previews, from Mux's hosts; who leaves has become a view of Mux Data."""
+    playback_id = emulated.playback_ids["public"]
+    watching = open_player(playback_id=playback_id, metadata_video_title="By playback id")
 
     assert_plays(watching, "mux.com")
+    watching.visit.page.goto("about:blank")
+    until = time.monotonic() + PATIENCE
+    while not emulated.account.data("GET", "/data/v1/video-views?filters[]=video_title:By+playback+id"):
+        assert time.monotonic() < until, watching.statuses
+        watching.visit.page.wait_for_timeout(50)
+    assert watching.status_of("inferred.litix.io", "") <= {200, 204}
 
 
 def test_signed(emulated: Emulated, open_player: OpenPlayer) -> None:
