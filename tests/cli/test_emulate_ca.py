@@ -77,7 +77,7 @@ def test_served_and_shown(tmp_path: Path) -> None:
     text = "\n".join(lines)
 
     assert statuses == [401, 400, 400, 200, 200]
-    assert value(lines, "NODE_EXTRA_CA_CERTS") == value(lines, "MUX_CA_FILE") == str(folder / "rootCA.pem")
+    assert value(lines, "NODE_EXTRA_CA_CERTS") == value(lines, "MUX_CA_FILE") == str(folder / "mux-async-ca.pem")
     assert "new certificate authority" in text
     assert "new certificate authority" not in "\n".join(second)
     assert f"MAP *.mux.com 127.0.0.1:{secure_port(lines)}, MAP *.litix.io" in text
@@ -115,8 +115,8 @@ def test_refused(tmp_path: Path, options: list[str], said: str) -> None:
 
 def test_damaged(tmp_path: Path) -> None:
     """A damaged authority is one sentence that says how to mend it, and that works."""
-    (tmp_path / "mux.com.pem").touch(mode=0o600)
-    (tmp_path / "mux.com.pem").write_text("nothing")
+    (tmp_path / "mux.com.mux-async-ca-key.pem").touch(mode=0o600)
+    (tmp_path / "mux.com.mux-async-ca-key.pem").write_text("nothing")
     served = run_here("emulate", "--tls", "--port", "0", "--ca-folder", str(tmp_path))
     shown = run_here("emulate-ca", "show", "--ca-folder", str(tmp_path))
 

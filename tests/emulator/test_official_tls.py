@@ -42,7 +42,7 @@ def emulated(tmp_path_factory: pytest.TempPathFactory) -> Generator[Emulated, No
     options = ["--tls", "--tls-port", "0", "--ca-folder", str(folder), "--domain", "video.example.com"]
     with official.emulate_lines("--no-limits", "--instant", *options) as lines:
         port = next(urlsplit(line.split()[2]).port for line in lines if "https on" in line)
-        yield Emulated(Account(lines[0].split()[-1]), str(folder / "rootCA.pem"), str(port))
+        yield Emulated(Account(lines[0].split()[-1]), str(folder / "mux-async-ca.pem"), str(port))
 
 
 def test_node(emulated: Emulated) -> None:

@@ -153,13 +153,15 @@ def test_files(folder: AuthorityFolder) -> None:
     again = folder.open([DOMAIN])
 
     assert {path.name: path.read_bytes() for path in folder.path.iterdir()} == before
-    assert sorted(before) == ["mux.com.pem", "rootCA.pem", f"{DOMAIN}.pem"]
-    assert b"PRIVATE" not in before["rootCA.pem"]
-    assert before["rootCA.pem"].count(b"BEGIN CERTIFICATE") == 2
+    assert sorted(before) == ["mux-async-ca.pem", "mux.com.mux-async-ca-key.pem", f"{DOMAIN}.mux-async-ca-key.pem"]
+    assert b"PRIVATE" not in before["mux-async-ca.pem"]
+    assert before["mux-async-ca.pem"].count(b"BEGIN CERTIFICATE") == 2
     assert not any(each.is_new for each in again.authorities)
     if os.name == "posix":
         assert stat.S_IMODE(folder.path.stat().st_mode) == 0o700
-        assert {stat.S_IMODE((folder.path / f"{name}.pem").stat().st_mode) for name in ("mux.com", DOMAIN)} == {0o600}
+        assert {
+            stat.S_IMODE((folder.path / f"{name}.mux-async-ca-key.pem").stat().st_mode) for name in ("mux.com", DOMAIN)
+        } == {0o600}
 
 
 def test_another_domain_later(folder: AuthorityFolder) -> None:
@@ -277,12 +279,12 @@ def another() -> bytes:
 def test_damaged_file(folder: AuthorityFolder, damage: str) -> None:
     """A damaged file is an error that names it and says how to mend it; removing works, and a new one is made."""
     folder.open()
-    path = folder.path / "mux.com.pem"
+    path = folder.path / "mux.com.mux-async-ca-key.pem"
     path.write_bytes(DAMAGE[damage](path.read_bytes()))
 
-    with pytest.raises(ConfigurationError, match=r"mux\.com\.pem.*emulate-ca remove"):
+    with pytest.raises(ConfigurationError, match=r"mux\.com\.mux-async-ca-key\.pem.*emulate-ca remove"):
         folder.open()
-    assert {each.name for each in folder.remove()} == {"mux.com.pem", "rootCA.pem"}
+    assert {each.name for each in folder.remove()} == {"mux.com.mux-async-ca-key.pem", "mux-async-ca.pem"}
     assert not folder.path.exists()
     assert folder.open().authorities[0].is_new
 
@@ -290,13 +292,26 @@ def test_damaged_file(folder: AuthorityFolder, damage: str) -> None:
 def test_damaged_file_of_another_domain(folder: AuthorityFolder) -> None:
     """A damaged file of a domain that is not needed now is left out of the file for clients, and disturbs nothing."""
     folder.open([DOMAIN])
-    (folder.path / f"{DOMAIN}.pem").write_bytes(b"nothing")
+    (folder.path / f"{DOMAIN}.mux-async-ca-key.pem").write_bytes(b"nothing")
 
     assert folder.open().authorities
     assert folder.bundle.read_bytes().count(b"BEGIN CERTIFICATE") == 1
 
 
-@pytest.mark.parametrize("name", ["rootCA.pem", "mux.com.pem"])
+def test_files_of_others(folder: AuthorityFolder) -> None:
+    """In a folder of another program, such as mkcert's, its files are neither read, nor changed, nor removed."""
+    folder.path.mkdir(parents=True)
+    others = {"rootCA.pem": b"theirs", "rootCA-key.pem": b"theirs", "mux.com.pem": b"theirs"}
+    for name, content in others.items():
+        (folder.path / name).write_bytes(content)
+    folder.open()
+    removed = folder.remove()
+
+    assert len(removed) == 2
+    assert {path.name: path.read_bytes() for path in folder.path.iterdir()} == others
+
+
+@pytest.mark.parametrize("name", ["mux-async-ca.pem", "mux.com.mux-async-ca-key.pem"])
 def test_removed_file(folder: AuthorityFolder, name: str) -> None:
     """A file that was removed is made again."""
     folder.open()
@@ -310,7 +325,7 @@ def test_removed_file(folder: AuthorityFolder, name: str) -> None:
 def test_key_that_others_may_read(folder: AuthorityFolder) -> None:
     """A key that others may read is refused, with the command that mends it."""
     folder.open()
-    (folder.path / "mux.com.pem").chmod(0o644)
+    (folder.path / "mux.com.mux-async-ca-key.pem").chmod(0o644)
 
     with pytest.raises(ConfigurationError, match="chmod 600"):
         folder.open()

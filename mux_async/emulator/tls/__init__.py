@@ -5,7 +5,7 @@ is of no use for others. Nothing here touches the trust stores of the system or 
 
     certificates = AuthorityFolder(Path("ca")).open()
     async with serve(emulator) as origin, serve_tls(emulator, certificates) as secure_origin:
-        ...  # clients trust Path("ca/rootCA.pem")
+        ...  # clients trust Path("ca/mux-async-ca.pem")
 
 May import ``http``.
 """

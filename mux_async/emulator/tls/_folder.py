@@ -1,4 +1,4 @@
-"""The folder of the authorities: one private file for each, and ``rootCA.pem`` with the certificates of all, for clients.
+"""The folder of the authorities: one private file for each, and ``mux-async-ca.pem`` with the certificates of all, for clients.
 
 Several emulators may share it. An authority is made when a name first needs it, and replaced shortly before it expires.
 """
@@ -22,7 +22,9 @@ from mux_async.errors import ConfigurationError
 if sys.platform != "win32":
     import fcntl
 
-BUNDLE = "rootCA.pem"
+BUNDLE = "mux-async-ca.pem"
+KEY_ENDING = ".mux-async-ca-key.pem"
+"""Of the files with keys, after the name of the authority. No other program's files end so: `AuthorityFolder.remove` deletes them."""
 
 
 class AuthorityFolder:
@@ -98,7 +100,7 @@ class AuthorityFolder:
         return removed
 
     def _files(self) -> list[Path]:
-        return sorted(path for path in self.path.glob("*.pem") if path.name != BUNDLE)
+        return sorted(self.path.glob(f"*{KEY_ENDING}"))
 
     @contextmanager
     def _lock(self) -> Generator[None, None, None]:
@@ -115,7 +117,7 @@ class AuthorityFolder:
             os.close(descriptor)
 
     def _open(self, name: str) -> Authority:
-        path, now = self.path / f"{name}.pem", utc(self._clock())
+        path, now = self.path / f"{name}{KEY_ENDING}", utc(self._clock())
         with suppress(FileNotFoundError):
             found = self._read(path)
             if found.certificate.not_valid_before_utc <= now < found.expires - RENEWED_BEFORE:
@@ -132,7 +134,7 @@ class AuthorityFolder:
                 )
             content = file.read()
         try:
-            return read_authority(path.stem, content)
+            return read_authority(path.name.removesuffix(KEY_ENDING), content)
         except ValueError as error:
             raise ConfigurationError(
                 f"{str(path)!r} is not a certificate authority of the emulator ({error}): `mux-async emulate-ca remove`, and the "

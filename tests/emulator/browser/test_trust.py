@@ -40,7 +40,7 @@ def emulated(tmp_path_factory: pytest.TempPathFactory) -> Generator[Emulated, No
     folder = tmp_path_factory.mktemp("settings") / "ca"
     options = ["--tls", "--tls-port", "0", "--ca-folder", str(folder), "--domain", DOMAIN]
     with official.emulate_lines("--no-limits", *options) as lines:
-        yield Emulated(next(line.split()[2] for line in lines if "https on" in line), folder / "rootCA.pem")
+        yield Emulated(next(line.split()[2] for line in lines if "https on" in line), folder / "mux-async-ca.pem")
 
 
 @pytest.fixture(scope="module")
