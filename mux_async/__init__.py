@@ -8,7 +8,9 @@ from mux_async._version import __version__
 if TYPE_CHECKING:
     from mux_async._client import Mux
     from mux_async._config import AccessToken
+    from mux_async._explain import explain
     from mux_async._idempotency.key import IdempotencyKey
+    from mux_async._listeners import Listening
     from mux_async._models.cattrs_converter import converter
     from mux_async._models.model import Model
     from mux_async._options import CallOptions, use_priority
@@ -73,7 +75,7 @@ __all__ = [
     "AuthenticationError", "BadRequestError", "BucketSettings", "ByteStream", "CallOptions", "ClosedError",
     "ConfigurationError", "ConflictError", "ConnectError", "DeadlineExceededError", "Delivery",
     "DeprecatedArgumentWarning", "DirectiveRunFailedError", "Download", "DriftError", "IdempotencyKey", "InvalidRequestError",
-    "JobFailedError", "LimitSettings", "LimitWaitError", "Limits", "LiveStreamDisabledError",
+    "JobFailedError", "LimitSettings", "LimitWaitError", "Limits", "Listening", "LiveStreamDisabledError",
     "MasterErroredError", "MissingCredentialsError", "MissingExtraError", "MisspeltArgumentWarning", "Model",
     "Mux", "MuxError", "MuxWarning", "NotFoundError", "NotReadyError", "Page", "Paginator",
     "PermissionDeniedError", "Phase", "Priority", "ProcessingError", "RateLimitedError", "RawResponse",
@@ -81,7 +83,7 @@ __all__ = [
     "ServerError", "StaticRenditionErroredError", "StreamStatus", "Timeouts", "TrackErroredError", "TransportClosedError",
     "TransportError", "TransportSettings", "TransportTimeoutError", "UndecodableResponseError",
     "UnknownArgumentError", "UnknownNameError", "UnknownTransportError", "Unset", "UploadError",
-    "WebhookStream", "WrongRuntimeError", "__version__", "converter", "use_priority",
+    "WebhookStream", "WrongRuntimeError", "__version__", "converter", "explain", "use_priority",
 ]  # fmt: skip
 
 if not TYPE_CHECKING:  # a type checker would believe in every misspelt name
@@ -91,6 +93,8 @@ if not TYPE_CHECKING:  # a type checker would believe in every misspelt name
         {
             "_client": ["Mux"],
             "_config": ["AccessToken"],
+            "_explain": ["explain"],
+            "_listeners": ["Listening"],
             "_models.cattrs_converter": ["converter"],
             "_models.model": ["Model"],
             "_idempotency.key": ["IdempotencyKey"],

@@ -466,9 +466,7 @@ class Engine:
             if call.observer is not None:
                 call.observer.attempt_ended(record)
             if logger.isEnabledFor(_DEBUG):
-                what = record.failure or record.status
-                number = len(call.attempts)
-                log(logger, _DEBUG, "%s: attempt %d: %s (request id %s)", operation.line, number, what, record.request_id)
+                log(logger, _DEBUG, call, "%s (request id %s)", record.failure or record.status, record.request_id)
             if response is not None:
                 if grant is not None and (left := response.headers.get(_LEFT)) is not None:
                     await call.limits.observe_headers(grant.bucket, left, response.headers.get(_LIMIT))
@@ -480,6 +478,7 @@ class Engine:
 
     async def _read_refusal(self, call: Call, record: AttemptRecord, response: HttpResponse) -> None:
         """Read the body of an answer that is no success."""
+        record.head_at = self.config.clock()
         if response.status == 429:
             delay = parse_retry_after(response.headers.get("Retry-After"), self.config.epoch())
             closed_for: float | None = None

@@ -1,6 +1,8 @@
 """``MUX_LOG``: the log of this package on standard error, for programs that have set up no logging of their own.
 
-``debug`` shows every attempt, ``info`` every repetition; nothing of what is logged holds credentials, bodies or signed URLs.
+``debug`` shows every attempt, ``info`` every retry; nothing of what is logged holds credentials, bodies or signed URLs. Records have
+fields (``extra``) whose names begin with ``mux_``; the handler that is made here writes them at the end of each line. The root logger is
+left alone.
 """
 
 from __future__ import annotations
@@ -22,6 +24,17 @@ LEVELS: Final[Mapping[str, int]] = {
     "off": logging.CRITICAL + 1,
 }
 LOGGERS: Final = ("mux_async", "mux_async_aiohttp", "mux_async_httpx")
+_PREFIX: Final = "mux_"
+
+
+class FieldFormatter(logging.Formatter):
+    """Writes the fields of a record after its message: ``[operation=video.assets.create attempt=1 request_id=r1]``."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - of logging
+        """Return the line without its traceback."""
+        fields = {name[len(_PREFIX) :]: value for name, value in vars(record).items() if name.startswith(_PREFIX)}
+        text = " ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
+        return super().formatMessage(record) + (f" [{text}]" if text else "")
 
 
 def set_up(environ: Mapping[str, str] | None = None) -> None:
@@ -42,5 +55,5 @@ def set_up(environ: Mapping[str, str] | None = None) -> None:
         logger.setLevel(LEVELS[value])
         if not logger.hasHandlers():
             handler = logging.StreamHandler()
-            handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+            handler.setFormatter(FieldFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
             logger.addHandler(handler)

@@ -119,8 +119,7 @@ class Recovery:
             raise call.out_of_time(delay)
         if call.observer is not None:
             call.observer.retried(call.attempts[-1], delay)
-        line, number = call.operation.line, len(call.attempts)
-        log(logger, logging.INFO, "%s: attempt %d failed (%s); retry in %.2f s", line, number, problem, delay)
+        log(logger, logging.INFO, call, "failed (%s); retry in %.2f s", problem, delay)
         await anyio.sleep(delay)
 
     async def _resolve(self, call: Call, problem: MuxError, record: AttemptRecord) -> Answer | None:
@@ -139,7 +138,7 @@ class Recovery:
                 raise call.failed(problem, problem.__cause__)
             raise call.describe(call.ambiguous(problem, record)) from problem
         is_acted = record.status is not None and is_success(record.status)
-        log(logger, logging.INFO, "%s: outcome unknown (%s); searching for what it made", call.operation.line, problem)
+        log(logger, logging.INFO, call, "outcome unknown (%s); searching for what it made", problem)
         try:
             found = await self._find(call, is_acted=is_acted)
         except (MuxError, search.Inconclusive) as error:
@@ -154,7 +153,7 @@ class Recovery:
         record.is_searched = True
         if call.observer is not None:
             call.observer.retried(record, 0.0)
-        log(logger, logging.INFO, "%s: it made nothing; sending it again", call.operation.line)
+        log(logger, logging.INFO, call, "it made nothing; sending it again")
         return None
 
     def _can_search(self, call: Call) -> bool:
@@ -193,7 +192,18 @@ class Recovery:
         raise call.out_of_time()
 
 
-def log(logger: logging.Logger, level: int, text: str, *values: object) -> None:
-    """Write to the log. A filter or handler of the program that fails must not lose an answer."""
+def log(logger: logging.Logger, level: int, call: Call, text: str, *values: object) -> None:
+    """Write a line about *call*, after its operation and attempt, which are in ``extra`` too.
+
+    A filter or handler of the program that fails must not lose an answer.
+    """
+    number, record = len(call.attempts), call.attempts[-1] if call.attempts else None
+    extra = {
+        "mux_operation": call.operation.id,
+        "mux_attempt": number,
+        "mux_request_id": None if record is None else record.request_id,
+        "mux_status": None if record is None else record.status,
+        "mux_call": None if call.observer is None else call.observer.info.id,
+    }
     with suppress(Exception):
-        logger.log(level, text, *values, stacklevel=2)
+        logger.log(level, "%s: attempt %d: " + text, call.operation.line, number, *values, stacklevel=2, extra=extra)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import attrs
 
 from mux_async._classify import delivery_of
-from mux_async.errors import Attempt, Delivery, MuxError, ResponseError, TransportError
+from mux_async.errors import Attempt, Delivery, MuxError, Phase, ResponseError, TransportError
 
 if TYPE_CHECKING:
     from multidict import CIMultiDictProxy
@@ -123,6 +123,9 @@ class AttemptRecord:
     is_unsent: bool = False
     """Whether it was cut off before a byte of it was written."""
 
+    head_at: float = attrs.field(init=False)
+    """When the head of an answer with an error status arrived. Not set for others: every call would pay for it."""
+
     @property
     def status(self) -> int | None:
         return None if self.response is None else self.response.status
@@ -138,17 +141,25 @@ class AttemptRecord:
             return _NEVER_SENT if self.is_unsent else _MAYBE_PROCESSED
         return delivery_of(self.status, self.failure)
 
-    def to_attempt(self, number: int, now: float) -> Attempt:
-        """Return what users see of it."""
+    def to_attempt(self, number: int, now: float, before: AttemptRecord | None) -> Attempt:
+        """Return what users see of it; *before* is the attempt before it."""
         ended_at, error = self.ended_at, None if self.failure is None else str(self.failure)
         if ended_at is None:
             ended_at, error = now, "it was cut off while it was connecting" if self.is_unsent else "it was cut off"
-        return Attempt(number, self.sent_at - self.queued_at, ended_at - self.sent_at, self.status, self.request_id, error)
+        head_at: float | None = getattr(self, "head_at", None)
+        phase = self.failure.phase if isinstance(self.failure, TransportError) else None
+        if self.ended_at is None:
+            phase = Phase.CONNECT if self.is_unsent else Phase.READ_HEAD if self.response is None else Phase.READ_BODY
+        slept = 0.0 if before is None or before.ended_at is None else self.queued_at - before.ended_at
+        head = None if head_at is None else head_at - self.sent_at
+        queued, elapsed = self.sent_at - self.queued_at, ended_at - self.sent_at
+        return Attempt(number, queued, elapsed, self.status, self.request_id, error, slept, head, phase, self.delivery)
 
 
 def to_attempts(attempts: list[AttemptRecord], now: float = 0.0) -> tuple[Attempt, ...]:
     """Return what users see of the attempts of a call, at *now*."""
-    return tuple(record.to_attempt(number, now) for number, record in enumerate(attempts, 1))
+    before = [None, *attempts]
+    return tuple(record.to_attempt(number, now, before[number - 1]) for number, record in enumerate(attempts, 1))
 
 
 @attrs.define(eq=False, repr=False)

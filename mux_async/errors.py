@@ -113,6 +113,19 @@ class Attempt:
     """``X-Request-Id`` of the answer: what Mux's support asks for."""
     error: str | None
     """What failed, in words; ``None`` when a complete answer arrived."""
+    slept: float = 0.0
+    """Seconds between the end of the attempt before and the queue: the pause before a retry, and searches for what it made."""
+    head: float | None = None
+    """Seconds from sending to the head of the answer, where known: for answers with an error status."""
+    phase: Phase | None = None
+    """The step that failed; ``None`` when a complete answer arrived, or when it is not known."""
+    delivery: Delivery | None = None
+    """What the server may have done."""
+
+    def to_dict(self) -> dict[str, object]:
+        """Return JSON members."""
+        members = attrs.asdict(self)
+        return {name: value.value if isinstance(value, enum.Enum) else value for name, value in members.items()}
 
 
 class MuxError(Exception):
@@ -130,6 +143,40 @@ class MuxError(Exception):
         # Python would call the class with `args` alone, and most of the classes below take more: such an error could not be copied, nor
         # come out of another process. Its cause stays behind, as with any exception.
         return _blank, (type(self), self.args), self.__getstate__()
+
+    def to_dict(self) -> dict[str, object]:
+        """Return what this error says as JSON members, for a log and for ``mux-async explain``. They hold no secret and no body."""
+        members: dict[str, object] = {
+            "type": type(self).__name__,
+            "message": str(self),
+            "operation": self.operation,
+            "attempts": [each.to_dict() for each in self.attempts],
+        }
+        for name in _REPORTED:
+            value: object = getattr(self, name, None)
+            if isinstance(value, enum.Enum):
+                value = value.value
+            if isinstance(value, str | int | float):
+                members[name] = value
+        if isinstance(self.__cause__, MuxError) and self.__cause__ is not self:
+            members["cause"] = {"type": type(self.__cause__).__name__, "message": str(self.__cause__)}
+        return members
+
+
+_REPORTED = (
+    "status",
+    "request_id",
+    "delivery",
+    "phase",
+    "retry_after",
+    "advice",
+    "deadline",
+    "eta",
+    "how",
+    "once",
+    "resumable",
+)
+"""Attributes of errors that `MuxError.to_dict` includes."""
 
 
 class MuxWarning(UserWarning):

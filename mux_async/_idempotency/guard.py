@@ -113,7 +113,8 @@ class KeyGuard:
                 try:
                     answer = mine.answer = await self._perform(held, send)
                 except KeyLostError:
-                    logger.info("%s: its key was taken over by another process", self._call.operation.line)
+                    text, operation = "%s: its key was taken over by another process", self._call.operation
+                    logger.info(text, operation.line, extra={"mux_operation": operation.id})
                 else:
                     return answer
         finally:

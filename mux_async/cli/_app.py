@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import logging
 import os
 import sys
@@ -44,6 +45,8 @@ class _Commands(TyperGroup):
             return super().invoke(ctx)
         except (MuxError, KeyboardInterrupt, BaseExceptionGroup) as error:
             if ctx.params.get("debug"):
+                if isinstance(error, MuxError):  # for `mux-async explain`
+                    typer.echo(json.dumps(error.to_dict()), err=True)
                 raise
             if (code := explain(error)) is None:
                 raise
@@ -96,6 +99,7 @@ _WITHOUT_PROFILE = frozenset(
         "demo",
         "emulate",
         "emulate-ca",
+        "explain",
         "ingest-new-key",
         "ingest-report",
         "ingest-retry-failed",
@@ -165,6 +169,7 @@ _MODULES: Final = {
     "limits": "_limits",
     "doctor": "_doctor",
     "drift": "_drift",
+    "explain": "_explain",
 }
 """The module of each command. It has a function of the same name."""
 _SENDING: Final = frozenset({"ingest", "ingest-work", "bulk", "upload", "api", "limits", "doctor", "drift"})

@@ -57,6 +57,10 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
         "mux-async upload film.mp4 --bandwidth 5M --resume",
         "ffmpeg -i in.mov -f matroska - | mux-async upload -",
     ),
+    "explain": (
+        "mux-async explain errors.jsonl",
+        "mux-async --debug api GET /video/v1/assets 2>&1 | mux-async explain",
+    ),
     "emulate": (
         "mux-async emulate",
         "mux-async emulate --port 0 --limits off --instant",

@@ -205,7 +205,7 @@ class Steps:
         try:
             await self._uploads.deliver(active.upload, source, state=before, on_progress=on_progress)
         except UploadGoneError:
-            logger.info("the upload of %r is gone; creating a new one", item.source)
+            logger.info("the upload of %r is gone; creating a new one", item.source, extra={"mux_item": item.key})
             active.upload = None
             self.record(active, SessionLost())
         except UploadError as error:
@@ -231,7 +231,8 @@ class Steps:
             if not active.is_changed:
                 active.upload = upload
                 return True
-            logger.info("%r has changed since its upload was created; creating a new one", active.item.source)
+            text, extra = "%r has changed since its upload was created; creating a new one", {"mux_item": active.item.key}
+            logger.info(text, active.item.source, extra=extra)
             await self._discard_upload(active)
             return False
         self.record(active, Began())

@@ -258,6 +258,7 @@ class SharedLimiter:
             self._store.name,
             problem,
             share,
+            extra={"mux_store": self._store.name, "mux_share": share},
         )
         self._notify(StoreLost(self._store.name, str(problem), share))
         return outage
@@ -294,7 +295,8 @@ class SharedLimiter:
         with self._lock:
             self._outage = None
         seconds = self._clock() - outage.since
-        logger.warning("the shared limits at %s answer again, after %.1f s", self._store.name, seconds)
+        extra = {"mux_store": self._store.name, "mux_elapsed": seconds}
+        logger.warning("the shared limits at %s answer again, after %.1f s", self._store.name, seconds, extra=extra)
         self._notify(StoreRestored(self._store.name, seconds))
         return True
 

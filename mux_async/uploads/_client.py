@@ -194,18 +194,19 @@ class Uploads:
         Returns:
             Whether it is cancelled now. If not, it was complete or over already, or will expire; the reason is logged.
         """
+        extra = {"mux_upload_id": upload_id}
         # Shielded: the calling task is being cancelled, and nothing else knows the upload.
         with anyio.move_on_after(_CANCEL_TIME, shield=True):
             try:
                 await self._video.uploads.cancel(upload_id, options=CallOptions(priority="interactive"))
             except APIStatusError as error:
-                logger.info("upload %s was not cancelled: it was answered %s", upload_id, error.status)
+                logger.info("upload %s was not cancelled: it was answered %s", upload_id, error.status, extra=extra)
             except MuxError as error:
-                logger.info("upload %s was not cancelled and will expire: %s", upload_id, type(error).__name__)
+                logger.info("upload %s was not cancelled and will expire: %s", upload_id, type(error).__name__, extra=extra)
             else:
                 return True
             return False
-        logger.info("upload %s was not cancelled within %s s and will expire", upload_id, _CANCEL_TIME)
+        logger.info("upload %s was not cancelled within %s s and will expire", upload_id, _CANCEL_TIME, extra=extra)
         return False
 
     async def deliver(

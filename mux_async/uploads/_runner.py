@@ -203,7 +203,8 @@ class UploadRun:
                         is_sent = error.delivery is not Delivery.NEVER_SENT
                         event = ConnectionFailed(f"the connection failed ({type(error).__name__})", is_sent=is_sent)
                     machine.receive(event)
-                    logger.debug("upload %s: %s -> %s", self.upload_id, action.content_range, event)
+                    extra = {"mux_upload_id": self.upload_id, "mux_content_range": action.content_range}
+                    logger.debug("upload %s: %s -> %s", self.upload_id, action.content_range, event, extra=extra)
 
     async def _check_source(self, state: UploadState, ahead: ReadAhead) -> int | None:
         """Compare the source with the one that an earlier run sent, as far as *state* describes it.

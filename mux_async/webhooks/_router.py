@@ -241,7 +241,8 @@ class WebhookRouter(HandlerRegistration):
         try:
             return await self._handle_once(event, entries)
         except EventStoreError as error:
-            logger.error("%s %s is not handled now: %s", event.type, event.id, error)  # noqa: TRY400 - the traceback adds nothing
+            extra = _extra(event)
+            logger.error("%s %s is not handled now: %s", event.type, event.id, error, extra=extra)  # noqa: TRY400 - no news in it
             return WebhookAnswer(503, "the store of events cannot be used")
 
     async def is_stale(self, event: Event) -> bool:
@@ -259,7 +260,7 @@ class WebhookRouter(HandlerRegistration):
             try:
                 client.webhook_received(event)
             except MuxError as error:  # a closed client is no reason to refuse the event
-                logger.warning("%s %s was not passed to a client: %s", event.type, event.id, error)
+                logger.warning("%s %s was not passed to a client: %s", event.type, event.id, error, extra=_extra(event))
 
     def _key(self, event: Event) -> EventKey:
         subject: str | None = None
@@ -302,7 +303,7 @@ class WebhookRouter(HandlerRegistration):
             # Without the frame of this method, which references the event.
             error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
             message = "the handler %s failed on %s %s; Mux will deliver it again"
-            logger.error(message, _name(current), event.type, event.id, exc_info=error)  # noqa: TRY400
+            logger.error(message, _name(current), event.type, event.id, exc_info=error, extra=_extra(event))  # noqa: TRY400
             return False
         if scope.cancelled_caught:
             logger.error(
@@ -311,6 +312,7 @@ class WebhookRouter(HandlerRegistration):
                 event.type,
                 event.id,
                 self._timeout,
+                extra=_extra(event),
             )
             return False
         return True
@@ -349,6 +351,11 @@ def refused(error: WebhookError) -> WebhookAnswer:
     return WebhookAnswer(
         400, f"refused: {error.reason.replace('_', ' ')}" if isinstance(error, SignatureError) else "refused: not an event"
     )
+
+
+def _extra(event: WebhookEvent) -> dict[str, object]:
+    """Return the fields of a log line about *event*."""
+    return {"mux_event_type": event.type, "mux_event_id": event.id}
 
 
 def _name(entry: HandlerEntry | None) -> str:

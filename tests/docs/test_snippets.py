@@ -6,6 +6,7 @@ import contextlib
 import inspect
 import io
 import json
+import logging
 import os
 import re
 import shlex
@@ -39,6 +40,7 @@ from mux_async.emulator import (
     example_event,
 )
 from mux_async.emulator.server import serve
+from mux_async.errors import ConnectError
 from mux_async.ingest import Ingest, Journal, make_plan, write_report
 from mux_async.live import LiveEvent
 from mux_async.models import Asset
@@ -799,6 +801,51 @@ async def drive_listen(_: Path, __: pytest.MonkeyPatch) -> None:
     lines = printed.getvalue().splitlines()
     assert lines[0].startswith("video.assets.list waited 1.4 s for the rate limit of other")
     assert lines[-1] == "video.assets.retrieve failed: BadRequestError after 1 attempts"
+
+
+async def drive_explain(_: Path, __: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    answers: list[HttpResponse | BaseException] = [
+        ConnectError("connection refused"),
+        ConnectError("connection refused"),
+        respond(500, json={}, headers={"X-Request-Id": "r1"}),
+    ]
+    settings: dict[str, Any] = {"base_url": "https://mux.test", "token_id": "i", "token_secret": "s", "limits": FREE}
+    printed = io.StringIO()
+    async with Mux(transport=FakeTransport(lambda _: answers.pop(0)), clock=lambda: now[0], **settings) as mux:
+        with contextlib.redirect_stdout(printed):
+            await define("explain")["main"](mux)
+
+    # The page has the same lines, with other times.
+    times = re.compile(r"\d+\.\d{3} s|\d+%|\(first byte .*?\)")
+    shown = [re.sub(times, "", line).split() for line in printed.getvalue().splitlines()]
+    page = [re.sub(times, "", line).split() for line in snippet("explain-output").splitlines()]
+    missing = [line for line in shown if line not in page and line[:2] != ["in", "all"]]
+    assert not missing
+
+
+drive_explain_output = drive_explain
+
+
+async def drive_structlog(_: Path, __: pytest.MonkeyPatch) -> None:
+    logger = logging.getLogger("mux_async")
+    level, handlers = logger.level, [*logger.handlers]
+    printed = io.StringIO()
+    answers = [respond(503, json={}, headers={"X-Request-Id": "r1"}), respond(json={"data": []})]
+    try:
+        with contextlib.redirect_stderr(printed):
+            define("structlog")["set_up_logging"]()
+            async with Mux(
+                transport=FakeTransport(lambda _: answers.pop(0)), token_id="id", token_secret="secret", limits=FREE
+            ) as mux:
+                await mux.video.assets.list()
+    finally:
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
+
+    (line,) = map(json.loads, printed.getvalue().splitlines())
+    assert (line["mux_operation"], line["mux_attempt"], line["mux_request_id"]) == ("video.assets.list", 1, "r1")
+    assert line["level"] == "info"
 
 
 async def drive_hooks(_: Path, __: pytest.MonkeyPatch) -> None:

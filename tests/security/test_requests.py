@@ -12,9 +12,10 @@ from typing import Any, cast
 
 import anyio
 import anyio.abc
+import attrs
 import pytest
 
-from mux_async import Mux, Timeouts, errors
+from mux_async import Mux, Timeouts, errors, explain
 from mux_async.errors import MuxError
 from mux_async.params import CreateSimulcastTargetRequestParam
 from mux_async.transport import HttpRequest, TransportSettings
@@ -184,7 +185,24 @@ async def caught(call: Awaitable[object]) -> BaseException:
 
 def own_log(caplog: pytest.LogCaptureFixture) -> str:
     """Return what was logged here; httpcore logs the headers of answers, to whoever asks it for its details."""
-    return "\n".join(record.getMessage() for record in caplog.records if record.name.startswith("mux_async"))
+    ours = (record for record in caplog.records if record.name.startswith("mux_async"))
+    return "\n".join(f"{record.getMessage()} {vars(record)}" for record in ours)
+
+
+class Listener:
+    """Listens to everything, and keeps what it gets."""
+
+    def __init__(self) -> None:
+        self.events: list[Any] = []
+
+    def options(self) -> dict[str, Any]:
+        return {"listeners": [self.events.append], "on_request": self.events.append, "on_response": self.events.append}
+
+    def leaks(self) -> list[str]:
+        """Return every secret in an event, at any depth; headers of answers are Mux's own, and are given to ``on_response`` as they are."""
+        members = [attrs.asdict(each, recurse=False, filter=lambda field, _: field.name != "headers") for each in self.events]
+        shown = [f"{each!r} {attrs.asdict(each.call) if hasattr(each, 'call') else ''}" for each in self.events]
+        return leaks(f"{members} {shown}")
 
 
 @pytest.mark.parametrize(
@@ -194,11 +212,16 @@ async def test_failed_calls(transport: Chosen, how: str, call: str, caplog: pyte
     """However a call fails, no rendering of its error shows a secret, nor does a log line at any level."""
     caplog.set_level(logging.DEBUG)
     answer, expected = FAILURES[how]
-    async with serve(answer) as origin, make_client(origin, transport, max_response_bytes=3000) as mux:
+    listener = Listener()
+    async with serve(answer) as origin, make_client(origin, transport, max_response_bytes=3000, **listener.options()) as mux:
         error = await caught(CALLS[call](mux))
 
     assert type(error) in expected, repr(error)
     assert leaks_of(error) == []
+    assert len(listener.events) >= 4
+    assert listener.leaks() == []
+    assert isinstance(error, MuxError)
+    assert leaks(f"{error.to_dict()} {explain(error)}") == []
     assert not leaks(own_log(caplog))
 
 
