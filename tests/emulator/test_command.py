@@ -233,6 +233,10 @@ def test_taken_port() -> None:
         ["--webhook-url", "example.com/hooks"],
         ["--faults", "no-such-file.json"],
         ["--faults", __file__],
+        ["--rtmp", "70000"],
+        ["--rtmp", "0", "--media", "off"],
+        ["--rtmp", "0", "--stub"],
+        ["--simulcast-anywhere"],
     ],
 )
 def test_wrong_options(arguments: list[str]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Generator
 from contextlib import suppress
@@ -267,3 +269,27 @@ def test_silent_encoder(tmp_path: Path) -> None:
 
         assert ingest.events()[-3:] == ["live_stream.disconnected", "live_stream.idle", "asset.errored"]
         assert any("sent nothing" in line for line in ingest.lines)
+
+
+def test_command(tmp_path: Path) -> None:
+    """`mux-async emulate --rtmp` without a number takes encoders at Mux's port, prints the address, and logs who was refused, and why."""
+    require("ffmpeg")
+    command_line = [sys.executable, "-m", "mux_async.cli", "emulate", "--rtmp", "--port", "0", "--store", str(tmp_path)]
+    with socket.socket() as probe:
+        is_free = probe.connect_ex(("127.0.0.1", 5222)) != 0
+    with subprocess.Popen(command_line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            if not is_free:
+                assert "choose another with --rtmp" in process.stderr.read()
+                return
+            lines = list(iter(process.stdout.readline, "  rate limits on (token-bucket, burst x5, per account)\n"))
+            with encoder("rtmp://127.0.0.1:5222/app/hush", *picture("red", seconds=5), *H264) as refused:
+                assert refused.wait(PATIENCE) != 0
+            logged = process.stdout.readline()
+        finally:
+            process.kill()
+
+    assert "  encoders push to rtmp://127.0.0.1:5222/app/STREAM_KEY\n" in lines
+    assert "rtmp an encoder was refused: no live stream has this stream key" in logged
