@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from mux_async.bulk._runner import Rows
     from mux_async.drift import Drift
     from mux_async.events import Listener, OnRequest, OnResponse
+    from mux_async.health import ChecksStore, Health
     from mux_async.limits import Limits, Priority
     from mux_async.live import Live
     from mux_async.playback import Hosts
@@ -435,6 +436,26 @@ class Mux:
         if engine.listeners is None:
             engine.listeners = Listeners()
         return engine.listeners.add(on_event, on_request, on_response)
+
+    async def health(self, *, webhooks: ChecksStore | None = None, max_age: float = 30.0, timeout: float = 5.0) -> Health:
+        """Check whether this program can work with Mux, for a readiness probe. A check that fails does not raise.
+
+        Credentials are checked by asking Mux who the token is, once in *max_age* seconds in each event loop, however many probes come.
+
+        Args:
+            webhooks: The `WebhookRouter` whose store is checked as well.
+            max_age: Seconds for which the answers of Mux and of the stores are remembered.
+            timeout: Seconds that all checks may take together.
+
+        Returns:
+            All checks; true if none failed.
+
+        Raises:
+            ConfigurationError: *max_age* or *timeout* is no number of seconds.
+        """
+        from mux_async.health import check_health
+
+        return await check_health(self._caller, webhooks, max_age, timeout)
 
     @property
     def drift(self) -> Drift:

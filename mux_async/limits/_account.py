@@ -34,7 +34,7 @@ from mux_async.transport import current_loop
 
 if TYPE_CHECKING:
     from mux_async.limits._events import LimitEvent, LimitListener, StoreEvent
-    from mux_async.limits._snapshots import BucketSnapshot, Forecast, LimitsSnapshot
+    from mux_async.limits._snapshots import BucketSnapshot, Forecast, LimitsSnapshot, QueueState
 
 T = TypeVar("T")
 
@@ -206,6 +206,21 @@ class AccountLimits:
 
             self._notify(RequestThrottled(bucket, closed_for, self._limiter.state(bucket).rate))
         return closed_for
+
+    async def check_store(self) -> tuple[str, str | None] | None:
+        """Return the address of the store, and what is wrong with it, if anything; ``None`` if there is none."""
+        return await self._limiter.check_store()
+
+    def queues(self) -> list[QueueState]:
+        """Return how the queue of each bucket moves."""
+        from mux_async.limits._snapshots import QueueState
+
+        found: list[QueueState] = []
+        for bucket in Bucket:
+            state, gates = self._limiter.state(bucket), self._gates_of(bucket)
+            stalled = max((gate.stalled_for() for gate in gates), default=0.0)
+            found.append(QueueState(bucket, sum(map(len, gates)), stalled, state.closed_for, state.rate))
+        return found
 
     def rate(self, bucket: Bucket) -> float:
         """Return the requests a second that a bucket allows now, as learned."""

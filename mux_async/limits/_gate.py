@@ -101,6 +101,10 @@ class Gate:
         """Return how many requests of one priority wait."""
         return self._queue.count(priority)
 
+    def stalled_for(self) -> float:
+        """Return for how many seconds no request got a grant although at least one waits; 0.0 if none does."""
+        return self._queue.stalled_for(self._clock())
+
     def eta(self, priority: Priority) -> float:
         """Estimate how many seconds a request arriving now would wait, if no other came in front of it."""
         held_back, rank = self._terms[priority]

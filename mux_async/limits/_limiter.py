@@ -39,6 +39,10 @@ class Limiter(Protocol):
         """Return the bucket if it is in this process, for grants that need no waiting; ``None`` if it is in a store."""
         ...
 
+    async def check_store(self) -> tuple[str, str | None] | None:
+        """Return the address of the store, and what is wrong with it, if anything; ``None`` if the buckets are in this process."""
+        ...
+
     async def acquire(self, bucket: Bucket, *, held_back: float, rank: int) -> Grant | float:
         """Take a grant, or return the seconds to wait before asking again; a slot may be reserved for then.
 
@@ -154,6 +158,10 @@ class MemoryLimiter:
     def local_bucket(self, bucket: Bucket) -> LocalBucket:
         """Return the bucket."""
         return self._buckets[bucket]
+
+    async def check_store(self) -> tuple[str, str | None] | None:
+        """See `Limiter.check_store`."""
+        return None
 
     async def acquire(self, bucket: Bucket, *, held_back: float, rank: int) -> Grant | float:  # noqa: ARG002 - the gate orders by rank
         """Take a grant, or return the seconds to wait."""

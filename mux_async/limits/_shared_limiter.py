@@ -41,6 +41,10 @@ SETTLE: Final = 2 * LONGEST_RETRY
 """Seconds after which every process has noticed that a store is back: the longest time between two probes, doubled for slow ones."""
 
 
+_PLENTY: Final = 10**9
+"""Requests left, of which a bucket learns nothing."""
+
+
 class StoreLostError(Exception):
     """A store gives no usable answer. Never leaves this package."""
 
@@ -163,6 +167,17 @@ class SharedLimiter:
             at = grant.at if is_local else grant.at - self._views[bucket].offset
             return await reply.local.on_throttled(Grant(bucket, at), delay)
         return reply.value
+
+    async def check_store(self) -> tuple[str, str | None] | None:
+        """See `Limiter.check_store`. It asks for nothing, so it takes no grant."""
+        outage = self._outage
+        if outage is not None:
+            return self._store.name, f"no answer for {self._clock() - outage.since:.0f} s; this process goes on with its share"
+        try:
+            await self._send(BucketCommand("observe", Bucket.OTHER, self._owner(), remaining=_PLENTY))
+        except StoreLostError as error:
+            return self._store.name, str(error)
+        return self._store.name, None
 
     async def observe_remaining(self, bucket: Bucket, remaining: int) -> None:
         """Lower a bucket to what the server has left."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import attrs
 
+from mux_async._operation import Bucket
 from mux_async.limits._token_bucket import TokenBucket
 from mux_async.limits._wait_queue import Priority
 
@@ -19,6 +20,17 @@ class BucketState:
     ceiling: float
     burst: int
     closed_for: float
+
+
+@attrs.frozen
+class QueueState:
+    """Whether the requests of a bucket move on: how many wait, seconds without a grant for them, seconds until it opens, its rate."""
+
+    bucket: Bucket
+    queued: int
+    stalled_for: float
+    closed_for: float
+    rate: float
 
 
 def state_of(tokens: TokenBucket, now: float) -> BucketState:

@@ -34,10 +34,11 @@ _FEW: Final = 32
 class Waiter:
     """An entry of a `WaitQueue`, at most once."""
 
-    __slots__ = ("is_waiting",)
+    __slots__ = ("arrived", "is_waiting")
 
     def __init__(self) -> None:
         self.is_waiting = False
+        self.arrived = 0.0
 
 
 W = TypeVar("W", bound=Waiter)
@@ -46,7 +47,7 @@ W = TypeVar("W", bound=Waiter)
 class WaitQueue(Generic[W]):
     """Waiters of type *W*."""
 
-    __slots__ = ("_counts", "_queues", "_served_at", "size")
+    __slots__ = ("_counts", "_last_served", "_queues", "_served_at", "size")
 
     def __init__(self) -> None:
         self._queues: dict[Priority, deque[W]] = {priority: deque() for priority in PRIORITIES}
@@ -55,6 +56,7 @@ class WaitQueue(Generic[W]):
         self.size = 0
         """How many wait."""
         self._served_at: dict[Priority, float] = dict.fromkeys(PRIORITIES, -math.inf)
+        self._last_served = -math.inf
 
     def count(self, priority: Priority) -> int:
         """Return how many of one priority wait."""
@@ -68,6 +70,7 @@ class WaitQueue(Generic[W]):
         self.size += 1
         self._queues[priority].append(waiter)
         waiter.is_waiting = True
+        waiter.arrived = now
 
     def remove(self, waiter: W, priority: Priority) -> None:
         """Remove *waiter*, if it is still queued."""
@@ -114,8 +117,13 @@ class WaitQueue(Generic[W]):
 
     def serve(self, waiter: W, priority: Priority, now: float) -> None:
         """Remove *waiter* because it has its grant."""
-        self._served_at[priority] = now
+        self._served_at[priority] = self._last_served = now
         self.remove(waiter, priority)
+
+    def stalled_for(self, now: float) -> float:
+        """Return for how many seconds no waiter was served although at least one waits; 0.0 if none does."""
+        heads = [queue[0].arrived for queue in self._queues.values() if queue]
+        return max(0.0, now - max(self._last_served, min(heads))) if heads else 0.0
 
     def ahead(self, priority: Priority) -> int:
         """Return how many waiters would go before a new one of *priority*, not counting guaranteed shares."""

@@ -165,6 +165,14 @@ class WebhookRouter(HandlerRegistration):
             self._listeners = Listeners()
         return self._listeners.add(on_event, None, None)
 
+    async def check_store(self) -> None:
+        """Ask the store of handled events something, for `Mux.health`.
+
+        Raises:
+            EventStoreError: It does not answer.
+        """
+        await self._store.newest(f"{self._name} health")
+
     async def aclose(self) -> None:
         """Close the store's connections of the running event loop. The router can be used again afterwards."""
         await self._store.aclose()

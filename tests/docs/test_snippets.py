@@ -900,6 +900,26 @@ async def drive_strict(_: Path, __: pytest.MonkeyPatch) -> None:
     names["received"](parse_event(example_event("video.asset.ready", datetime.now(UTC))))
 
 
+async def drive_health_fastapi(_: Path, __: pytest.MonkeyPatch) -> None:
+    from fastapi.testclient import TestClient
+
+    emulated = emulator()
+    for secret, status in (("test-secret", 200), ("wrong", 503)):
+        mux = Mux(token_id="test-token", token_secret=secret, transport=EmulatorTransport(emulated), limits=FREE)
+        with TestClient(define("health-fastapi")["make_app"](mux, WebhookRouter("hush"))) as browser:
+            answer = browser.get("/ready")
+        assert (answer.status_code, answer.json()["ok"]) == (status, status == 200)
+
+
+async def drive_health_aiohttp(_: Path, __: pytest.MonkeyPatch) -> None:
+    from aiohttp import test_utils
+
+    mux = Mux(token_id="test-token", token_secret="test-secret", transport=EmulatorTransport(emulator()), limits=FREE)
+    async with mux, test_utils.TestClient(test_utils.TestServer(define("health-aiohttp")["make_app"](mux))) as client:
+        answer = await client.get("/ready")
+        assert (answer.status, (await answer.json())["ok"]) == (200, True)
+
+
 DRIVERS: dict[str, Driver] = {
     name.removeprefix("drive_").replace("_", "-"): value
     for name, value in list(globals().items())
