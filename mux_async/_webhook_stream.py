@@ -26,7 +26,7 @@ from mux_async._checks import check_number
 from mux_async._content import iter_content
 from mux_async._models.json_reader import NotJsonError
 from mux_async._operation import Bucket, Operation, Replay
-from mux_async._tracebacks import hides_methods
+from mux_async._tracebacks import clear_locals, hides_locals, hides_methods
 from mux_async.errors import (
     EVENT_STREAM,
     APIStatusError,
@@ -129,6 +129,7 @@ class WebhookStream:
     def skipped(self) -> int:
         return self._parser.skipped + self._not_events
 
+    @hides_locals
     async def __aenter__(self) -> Self:
         """Connect.
 
@@ -157,6 +158,7 @@ class WebhookStream:
     def __aiter__(self) -> Self:
         return self
 
+    @hides_locals
     async def __anext__(self) -> WebhookEvent:
         """Wait for the next event and return it.
 
@@ -216,7 +218,7 @@ class WebhookStream:
         try:
             chunk = await anext(self._chunks, None)
         except (TransportError, ResponseError) as error:
-            self._lost = error
+            self._note(error)
         finally:
             if chunk is None:
                 await self._disconnect()
@@ -241,9 +243,14 @@ class WebhookStream:
             except MuxError as error:
                 if not _may_pass(error):
                     raise
-                self._lost = error
+                self._note(error)
             else:
                 return
+
+    def _note(self, error: MuxError) -> None:
+        """Keep why there is no connection, for `StreamStatus`."""
+        clear_locals(error)
+        self._lost = error
 
     async def _connect(self, *, max_attempts: int | None = None) -> None:
         options = self._options if max_attempts is None else attrs.evolve(self._options, max_attempts=max_attempts)
