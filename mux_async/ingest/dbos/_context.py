@@ -9,6 +9,8 @@ from contextlib import suppress
 from typing import Any, NoReturn, TypeVar, cast
 
 import attrs
+import dbos
+from sqlalchemy.exc import InternalError, OperationalError
 
 from mux_async._client import Mux
 from mux_async.errors import MuxError
@@ -32,8 +34,8 @@ class WorkerContext:
     stopping: asyncio.Event
     failure: MuxError | None = None
     """Why no item can be worked on, such as credentials that were revoked."""
-    tasks: set[asyncio.Task[Any]] = attrs.field(factory=set["asyncio.Task[Any]"])
-    """All workflows."""
+    tasks: dict[asyncio.Task[Any], str] = attrs.field(factory=dict["asyncio.Task[Any]", str])
+    """All workflows, with their ids."""
     sending: set[asyncio.Task[Any]] = attrs.field(factory=set["asyncio.Task[Any]"])
     """Those that send items."""
     rows: set[asyncio.Task[Any]] = attrs.field(factory=set["asyncio.Task[Any]"])
@@ -42,15 +44,20 @@ class WorkerContext:
     async def run(self, work: Coroutine[Any, Any, T], *groups: set[asyncio.Task[Any]]) -> T:
         """Await *work* as a member of *groups*. A worker that stops takes no item: another one will."""
         task = cast("asyncio.Task[Any]", asyncio.current_task())
-        for group in (self.tasks, *groups):
+        self.tasks[task] = dbos.DBOS.workflow_id or ""
+        for group in groups:
             group.add(task)
         try:
             if self.stopping.is_set():
                 work.close()
                 raise asyncio.CancelledError
             return await work
+        except (InternalError, OperationalError) as error:
+            logger.warning("a step cannot be stored, and is repeated: %s", type(error.orig).__name__)
+            raise asyncio.CancelledError from error  # without an outcome; the worker finds it later
         finally:
-            for group in (self.tasks, *groups):
+            del self.tasks[task]
+            for group in groups:
                 group.discard(task)
 
     async def pause(self, seconds: float) -> None:

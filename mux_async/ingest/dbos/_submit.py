@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import attrs
 import dbos
+import sqlalchemy as sa
 
 from mux_async._types import Secret
 from mux_async.errors import InvalidRequestError
 from mux_async.ingest._items import Item
-from mux_async.ingest.dbos._database import FINISH_SUFFIX, TRANSFER, VERSION, known_ids, open_database
+from mux_async.ingest.dbos._database import FAILED, FINISH_SUFFIX, TRANSFER, VERSION, Storage, known_ids, open_database, run
 from mux_async.ingest.machine import ItemState
 
 
@@ -54,8 +55,11 @@ def submit(
     new = known = 0
     with open_database(url, storage_key) as database:
         for group in _batches(items, batch):
-            chosen = {item.key: _portable(item, folders, is_encrypted=database.storage.is_encrypted) for item in group}
+            chosen: dict[str, Item] = {}
+            for item in group:
+                chosen.setdefault(item.key, _portable(item, folders, is_encrypted=database.storage.is_encrypted))
             with database.engine.begin() as sql:
+                _renew(database.storage, sql, chosen)
                 for key in known_ids(sql, list(chosen)):
                     del chosen[key]
                 for item in chosen.values():
@@ -65,6 +69,24 @@ def submit(
             new += len(chosen)
             known += len(group) - len(chosen)
     return new, known
+
+
+def _renew(storage: Storage, sql: sa.Connection, items: Mapping[str, Item]) -> None:
+    """Store items in the place of equal ones that wait or are failed: a signed URL may have expired, so that the list has a new one."""
+    found = run(
+        sql,
+        "SELECT i.workflow_uuid, i.inputs FROM dbos.workflow_input AS i JOIN dbos.workflow_status AS one USING (workflow_uuid) "
+        "WHERE one.workflow_uuid = ANY(:ids) AND one.status = ANY(:states) FOR UPDATE",
+        ids=[id_ for key in items for id_ in (key, key + FINISH_SUFFIX)],
+        states=["ENQUEUED", *FAILED],
+    ).all()
+    for workflow, stored in found:
+        inputs, item = storage.deserialize(stored), items[workflow.removesuffix(FINISH_SUFFIX)]
+        before, now = inputs["args"][0]["item"], item.to_dict()
+        if before != now and ("url" in before) == ("url" in now):  # the state is that of a URL, or of a file
+            inputs["args"][0]["item"] = now
+            statement = "UPDATE dbos.workflow_input SET inputs = :inputs WHERE workflow_uuid = :id"
+            run(sql, statement, inputs=storage.serialize(inputs), id=workflow)
 
 
 def options_of(item: Item) -> dbos.EnqueueOptions:

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, Final, cast
 
 import dbos
+import sqlalchemy as sa
 from anyio import to_thread
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -93,6 +94,9 @@ class Worker:
         self._fence = Fence(elapsed)
         self._executor = f"{platform.node()}-{os.getpid()}-{secrets.token_hex(3)}"
         self._is_registered = False
+        self._context: WorkerContext | None = None
+        self._lost: set[str] = set()
+        """Items that DBOS counts as running here, and that were not at the last heartbeat."""
         self._stopping = asyncio.Event()
 
     _database: Database
@@ -177,7 +181,7 @@ class Worker:
                 "sys_db_pool_size": 10,
             }
         )
-        items, rows = Items(context, self._wait_timeout), BulkRows(context)
+        self._context, items, rows = context, Items(context, self._wait_timeout), BulkRows(context)
 
         @dbos.DBOS.workflow(name=FINISH, max_recovery_attempts=None)
         async def finish(order: dict[str, Any]) -> dict[str, object]:
@@ -207,6 +211,7 @@ class Worker:
         finally:
             for task in context.tasks:
                 task.cancel()
+            self._context = None
             await to_thread.run_sync(partial(dbos.DBOS.destroy, destroy_registry=True))
             # DBOS has put its own executor into the event loop, and shut it down.
             asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
@@ -248,19 +253,29 @@ class Worker:
             try:
                 silent = "DELETE FROM mux_ingest.workers WHERE seen_at < now() - make_interval(secs => :after)"
                 run(sql, silent, after=ADOPT_AFTER)
-                orphans = run(
+                found = run(
                     sql,
                     "SELECT name, array_agg(workflow_uuid) FROM dbos.workflow_status WHERE status = 'PENDING' AND name = ANY(:names) "
                     "AND executor_id NOT IN (SELECT executor FROM mux_ingest.workers) GROUP BY name",
                     names=[TRANSFER, FINISH, BULK],
-                ).all()
+                )
+                orphans = [(str(row[0]), list(row[1])) for row in found] + self._find_lost(sql)
                 sql.commit()
                 for queue, workflows in orphans:
-                    logger.info("returning %d items of workers that are gone to their queue %s", len(workflows), queue)
+                    logger.info("returning %d items that no worker runs to their queue %s", len(workflows), queue)
                     self._database.client.resume_workflows(workflows, queue_name=queue)
             finally:
                 run(sql, "SELECT pg_advisory_unlock(4086)")
                 sql.commit()
+
+    def _find_lost(self, sql: sa.Connection) -> list[tuple[str, list[str]]]:
+        """Return items of this worker whose workflow has ended without an outcome, as when the database takes no writes for a moment."""
+        if self._context is None:
+            return []
+        statement = "SELECT workflow_uuid, name FROM dbos.workflow_status WHERE status = 'PENDING' AND executor_id = :executor"
+        held = {str(row[0]): str(row[1]) for row in run(sql, statement, executor=self._executor)}
+        before, self._lost = self._lost, held.keys() - set(self._context.tasks.copy().values())
+        return [(held[workflow], [workflow]) for workflow in self._lost & before]
 
     def _hand_back(self) -> None:
         """Remove this worker, and return what it holds to the queues."""

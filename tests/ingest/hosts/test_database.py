@@ -71,6 +71,14 @@ async def is_working(url: str) -> None:
         await asyncio.sleep(0.1)
 
 
+async def has_ready(url: str, count: int) -> None:
+    """Return when *count* items are ready."""
+    while True:
+        if (await asyncio.to_thread(status, url)).ready >= count:
+            return
+        await asyncio.sleep(0.05)
+
+
 async def finished(url: str) -> None:
     """Return when every item is ready or failed."""
     while True:
@@ -282,6 +290,90 @@ def test_revoked(url: str, emulator: Emulator) -> None:
     emulator.faults.clear()
     work(url, emulator)
     assert assets_by_key(emulator) == Counter({"a": 1, "b": 1, "c": 1})
+
+
+def test_an_expired_url(url: str, emulator: Emulator) -> None:
+    """A list that is submitted again brings new URLs of items that wait or are failed, and leaves the others as they are."""
+
+    def signed(name: str, signature: str) -> Item:
+        return url_item(f"https://example.com/{name}.mp4?Signature={signature}", ItemOptions(key=name))
+
+    submit(url, [signed("failed", "old"), signed("good", "old")], storage_key=KEY)
+    emulator.work_faults.add(WorkFault("asset", nth=1))
+    work(url, emulator, KEY)
+    submit(url, [signed("waiting", "old")], storage_key=KEY)
+    renewed = [signed(name, "new") for name in ("failed", "good", "waiting")]
+    assert submit(url, renewed, storage_key=KEY) == (0, 3)
+    assert retry_failed(url, storage_key=KEY) == 1
+    work(url, emulator, KEY)
+    assert Counter(entry["status"] for entry in entries(url, storage_key=KEY)) == {"ready": 3}
+    assert Counter(url.rpartition("=")[2] for url in fetched_urls(emulator)) == {"old": 2, "new": 2}
+
+
+def fetched_urls(emulator: Emulator) -> list[str]:
+    """Return the URL of the input of each asset."""
+
+    async def read() -> list[str]:
+        async with make_client(emulator) as mux:
+            found = [asset async for asset in mux.video.assets.list(limit=100)]
+            inputs = [await mux.video.assets.retrieve_input_info(asset.id) for asset in found]
+            return [str(each[0].settings.url) for each in inputs if each[0].settings is not None]
+
+    return asyncio.run(read())
+
+
+def test_no_items(url: str, emulator: Emulator) -> None:
+    """A list without items stores nothing, and the worker has nothing to do."""
+    assert submit(url, []) == (0, 0)
+    assert status(url).total == 0
+    assert list(entries(url)) == []
+    assert retry_failed(url) == 0
+    work(url, emulator)
+
+
+def test_odd_keys(url: str, emulator: Emulator) -> None:
+    """Keys with any characters are kept as they are."""
+    keys = ["ü/ß ñ", "a%_\\b", "'; DROP TABLE x; --", ":id", "{key}", "\N{GRINNING FACE}", "bulk/x/y", "finish", "a//finish2"]
+    submit(url, urls(*keys))
+    work(url, emulator)
+    assert {str(entry["key"]): entry["status"] for entry in entries(url)} == dict.fromkeys(keys, "ready")
+    assert assets_by_key(emulator) == Counter(dict.fromkeys(keys, 1))
+
+
+def test_no_writes_for_a_while(url: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that takes no writes during the work, as when its disk is full, strands no item, and nothing is created twice."""
+    monkeypatch.setattr(_worker, "BEAT", 0.5)
+    name = url.rpartition("/")[2]
+    items = urls(*(f"item-{number}" for number in range(30)))
+    submit(url, items)
+
+    def set_read_only(value: str) -> None:
+        with psycopg.connect(url.rpartition("/")[0] + "/postgres", autocommit=True) as sql:
+            sql.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = {value}".encode())
+            sql.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+
+    async def disturb() -> None:
+        await has_ready(url, 3)
+        await asyncio.to_thread(set_read_only, "on")
+        await asyncio.sleep(4.0)
+        await asyncio.to_thread(set_read_only, "off")
+        await finished(url)
+
+    assert asyncio.run(work_until(make_worker(url, emulator), disturb))
+    assert {entry["key"]: entry["status"] for entry in entries(url)} == {item.key: "ready" for item in items}
+    assert assets_by_key(emulator) == Counter({item.key: 1 for item in items})
+
+
+def test_an_older_database(url: str, emulator: Emulator) -> None:
+    """Tables of an earlier release are brought up to date at the first use, with what they hold."""
+    submit(url, urls("film"))
+    with psycopg.connect(url, autocommit=True) as sql:
+        sql.execute("ALTER TABLE mux_ingest.bulk DROP COLUMN max_failures, DROP COLUMN failures, DROP COLUMN reason")
+        sql.execute("UPDATE mux_ingest.settings SET value = '1, dbos 3.3.0' WHERE name = 'tables'")
+    work(url, emulator)
+    assert status(url).ready == 1
+    with psycopg.connect(url) as sql:
+        sql.execute("SELECT max_failures, failures, reason FROM mux_ingest.bulk")
 
 
 def test_version_of_the_steps(url: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
