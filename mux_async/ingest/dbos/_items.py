@@ -92,7 +92,11 @@ class Items:
         return result
 
     async def _store_step(self, order: Mapping[str, Any], state: ItemState) -> dict[str, Any]:
-        return cast("dict[str, Any]", await dbos.DBOS.run_step_async({"name": STEP}, self._perform, order, state))
+        # Without arguments: DBOS logs those of a step that is cancelled, and URLs may hold signatures.
+        async def perform() -> dict[str, object]:
+            return await self._perform(order, state)
+
+        return cast("dict[str, Any]", await dbos.DBOS.run_step_async({"name": STEP}, perform))
 
     async def _perform(self, order: Mapping[str, Any], state: ItemState) -> dict[str, object]:
         """Perform the next step to its end. After an unexpected error the item is dead, and can be retried from *state*."""

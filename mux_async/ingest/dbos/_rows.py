@@ -42,11 +42,18 @@ class BulkRows:
 
     async def perform(self, order: Mapping[str, Any]) -> dict[str, object]:
         """Perform a row to its outcome. What is not the same in a second execution is in a step."""
-        progress, pause = RowProgress(), 0.0
+        progress, pause, begun = RowProgress(), 0.0, dict[str, Any]()
+
+        # Without arguments: DBOS logs those of a step that is cancelled, and rows may hold signed URLs.
+        async def begin() -> dict[str, Any]:
+            return await self._begin(pause)
+
+        async def attempt_once() -> dict[str, Any]:
+            return await self._attempt(order, begun, progress)
+
         while True:
-            begun = await dbos.DBOS.run_step_async({"name": "begin"}, self._begin, pause)
-            stored = await dbos.DBOS.run_step_async({"name": "perform"}, self._attempt, order, begun, attrs.asdict(progress))
-            found = cast("dict[str, Any]", stored)
+            begun = await dbos.DBOS.run_step_async({"name": "begin"}, begin)
+            found = await dbos.DBOS.run_step_async({"name": "perform"}, attempt_once)
             if "progress" not in found:
                 break
             progress, pause = RowProgress(**found["progress"]), found["pause"]
@@ -54,18 +61,15 @@ class BulkRows:
             raise ItemFailedError(f"{found['type']}: {found['message']}", state=found)
         return {"id": found["id"]}
 
-    async def _begin(self, pause: float) -> dict[str, object]:
+    async def _begin(self, pause: float) -> dict[str, Any]:
         """Store that a request follows, and when."""
         await self._context.pause(pause)
         token = secrets.token_hex(8)
         self._begun.add(token)
         return {"token": token, "at": self._context.clock.now()}
 
-    async def _attempt(
-        self, order: Mapping[str, Any], begun: Mapping[str, Any], progress: Mapping[str, Any]
-    ) -> dict[str, object]:
+    async def _attempt(self, order: Mapping[str, Any], begun: Mapping[str, Any], before: RowProgress) -> dict[str, Any]:
         """Send the request. If another process has begun this attempt, or this one twice, its outcome is in doubt."""
-        before = RowProgress(**progress)
         if begun["token"] not in self._begun:
             since = begun["at"] if before.in_doubt_since is None else before.in_doubt_since
             before = attrs.evolve(before, in_doubt_since=since, is_first=False)

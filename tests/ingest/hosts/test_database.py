@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import subprocess
 from collections import Counter
@@ -130,6 +131,22 @@ def test_canary(url: str, emulator: Emulator) -> None:
     assert "canary" not in (found := dump(url))
     assert "test-secret" not in found
     assert {entry["status"] for entry in entries(url, storage_key=KEY)} == {"ready"}
+
+
+def test_logs(url: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """What a worker logs when it is stopped in the middle of a step holds no signature."""
+    submit(url, [url_item("https://example.com/a.mp4?Signature=canary", ItemOptions(key="a"))], storage_key=KEY)
+    begun = asyncio.Event()
+
+    async def hang(*_: object) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Steps, "create", hang)
+    monkeypatch.setattr(logging.getLogger("dbos"), "handlers", [caplog.handler])
+    assert asyncio.run(work_until(make_worker(url, emulator, storage_key=KEY, drain=0.0), begun.wait))
+    assert "cancelled" in caplog.text
+    assert "canary" not in caplog.text
 
 
 def test_wrong_key(url: str, emulator: Emulator) -> None:
