@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import secrets
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -49,8 +48,6 @@ _STAGES: Final = {
 }
 _OF_CHANGE: Final = "one.name = :bulk AND starts_with(one.workflow_uuid, :prefix)"
 """Selects the rows of a change."""
-_SECRET_URL: Final = re.compile(r"://[^\s\"]*[?@]")
-"""URLs with a query, which may be a signature, or with a password."""
 
 
 def submit_bulk(
@@ -86,7 +83,7 @@ def submit_bulk(
     plan.check_confirmation(confirm)
     check_whole("max_failures", max_failures, 0, "it must be 0 or more, and whole")
     storage, new = Storage(storage_key), 0
-    orders = [_order(plan, call, is_encrypted=storage.is_encrypted) for call in plan.calls]
+    orders = [_order(plan, call, storage) for call in plan.calls]
     with open_database(url, storage) as database:
         database.check_environment(environment)
         job = _job(database, name, plan.operation, max_failures)
@@ -224,7 +221,7 @@ def count_outcome(database: Database, key: str, error: str | None) -> None:
             )
 
 
-def _order(plan: BulkPlan, call: PlannedCall, *, is_encrypted: bool) -> dict[str, object]:
+def _order(plan: BulkPlan, call: PlannedCall, storage: Storage) -> dict[str, object]:
     cells = {name: str(value) for name, value in call.values.items() if isinstance(value, Cell)}
     values = {name: value for name, value in call.values.items() if name not in cells}
     try:
@@ -233,11 +230,7 @@ def _order(plan: BulkPlan, call: PlannedCall, *, is_encrypted: bool) -> dict[str
         raise InvalidRequestError(
             f"row {call.row} has a value that is not JSON, and cannot be stored for the workers: give dates and the like as text"
         ) from None
-    if not is_encrypted and _SECRET_URL.search(text):
-        raise InvalidRequestError(
-            f"row {call.row} has a URL with a query, which may be a signature, or with a password, and would be stored as it is: "
-            "give a storage key (MUX_INGEST_KEY)"
-        )
+    storage.check_secrets(text, f"row {call.row}")
     return {"operation": plan.operation, "row": call.row, "cells": cells, "values": values}
 
 

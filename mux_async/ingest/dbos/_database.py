@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import logging
+import re
 import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -14,7 +15,7 @@ from typing import Any, Final, TypeVar, cast
 import attrs
 
 from mux_async._types import Secret
-from mux_async.errors import ConfigurationError, MissingExtraError, MuxError
+from mux_async.errors import ConfigurationError, InvalidRequestError, MissingExtraError, MuxError
 
 try:
     import dbos
@@ -70,6 +71,9 @@ _ENCRYPTED: Final = "gAAAA"
 """How every token of Fernet begins, and no JSON: its version and the high bytes of its time, in base 64."""
 
 
+_SECRET_URL: Final = re.compile(r"""://[^/?#\s"]*@|://[^"]*\?""")
+
+
 class Storage(dbos.Serializer):
     """How items and states are stored in the database: as JSON, encrypted where there is a key."""
 
@@ -87,6 +91,14 @@ class Storage(dbos.Serializer):
     def is_encrypted(self) -> bool:
         """Whether what is stored is encrypted."""
         return self._fernet is not None
+
+    def check_secrets(self, text: str, what: str) -> None:
+        """Refuse to store a URL in clear that has a password or a query. *text* is one, or JSON."""
+        if not self.is_encrypted and _SECRET_URL.search(text):
+            raise InvalidRequestError(
+                f"{what} holds a URL with a password or a query, which may be a signature, and would be stored as it is: "
+                "give a storage key (MUX_INGEST_KEY)"
+            )
 
     def name(self) -> str:
         """Return the name that DBOS stores beside each value."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Final
 
 import attrs
 import dbos
@@ -54,10 +53,11 @@ def submit(
     options = {"policies": list(playback_policies), "test": test}
     new = known = 0
     with open_database(url, storage_key) as database:
-        for group in _batches(items, batch):
+        rest = iter(items)
+        while group := list(islice(rest, batch)):
             chosen: dict[str, Item] = {}
             for item in group:
-                chosen.setdefault(item.key, _portable(item, folders, is_encrypted=database.storage.is_encrypted))
+                chosen.setdefault(item.key, _portable(item, folders, database.storage))
             with database.engine.begin() as sql:
                 _renew(database.storage, sql, chosen)
                 for key in known_ids(sql, list(chosen)):
@@ -102,22 +102,7 @@ def options_of(item: Item) -> dbos.EnqueueOptions:
     }
 
 
-def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    batch: list[Item] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) >= size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-_SECRET: Final = re.compile(r"""://[^/?#\s"]*@|://[^"]*\?""")
-"""A password before the host of an address, or a query; in JSON within one string."""
-
-
-def _portable(item: Item, folders: Sequence[str], *, is_encrypted: bool) -> Item:
+def _portable(item: Item, folders: Sequence[str], storage: Storage) -> Item:
     """Return the item as every host can use it. Raises `InvalidRequestError` if there is no such item."""
     if item.key.endswith(FINISH_SUFFIX):
         raise InvalidRequestError(f"the key {item.key!r} ends with {FINISH_SUFFIX!r}, which is used for ids: give another")
@@ -130,18 +115,9 @@ def _portable(item: Item, folders: Sequence[str], *, is_encrypted: bool) -> Item
                 "(s3://...), or name the folder that all hosts have mounted (--shared)"
             )
         item = attrs.evolve(item, path=Path(path))
-    if not is_encrypted:
-        url = item.url.reveal() if item.url is not None else item.address or ""
-        if _SECRET.search(url):
-            raise InvalidRequestError(
-                f"{item.source!r} holds a password or a query, which may be a signature, and would be stored as it is: "
-                "give a storage key (MUX_INGEST_KEY)"
-            )
-        if name := next((name for name, value in item.settings.items() if _SECRET.search(json.dumps(value))), None):
-            raise InvalidRequestError(
-                f"{item.source!r}: {name!r} holds a URL with a password or a query, which may be a signature, and would be stored as "
-                "it is: give a storage key (MUX_INGEST_KEY)"
-            )
+    storage.check_secrets(item.url.reveal() if item.url is not None else item.address or "", repr(item.source))
+    for name, value in item.settings.items():
+        storage.check_secrets(json.dumps(value), f"{name!r} of {item.source!r}")
     return item
 
 

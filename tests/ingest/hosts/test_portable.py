@@ -1,23 +1,31 @@
-"""What may be stored for other hosts, how it is stored, and when a worker may send. Without servers."""
+"""What may be stored for other hosts, how it is stored, when a worker may send, and how it looks up a create. Without servers."""
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import anyio
 import attrs
 import pytest
 from cryptography.fernet import Fernet
 
-from mux_async.errors import ConfigurationError, Delivery, InvalidRequestError, TransportError
-from mux_async.ingest import Item, ItemOptions, file_item, url_item
+from mux_async import LimitSettings, Mux
+from mux_async.errors import ConfigurationError, ConnectError, Delivery, InvalidRequestError, TransportError
+from mux_async.ingest import Item, ItemOptions, Stage, file_item, url_item
 from mux_async.ingest.dbos import ItemFailedError, _fence
+from mux_async.ingest.dbos._context import WorkerContext
 from mux_async.ingest.dbos._database import Storage
 from mux_async.ingest.dbos._fence import Fence, FencedTransport
+from mux_async.ingest.dbos._items import Items
 from mux_async.ingest.dbos._submit import _portable, options_of  # pyright: ignore[reportPrivateUsage]
-from mux_async.testing import FakeTransport, respond
+from mux_async.ingest.machine import ItemState
+from mux_async.testing import FakeTransport, SentRequest, respond
 from mux_async.transport import HttpRequest
 
+KEY = Fernet.generate_key().decode()
 PLAIN = url_item("https://example.com/a.mp4")
 OVERLAY = {"inputs": [{}, {"url": "https://example.com/logo.png?Signature=canary"}]}
 
@@ -36,15 +44,15 @@ OVERLAY = {"inputs": [{}, {"url": "https://example.com/logo.png?Signature=canary
 def test_secrets(item: Item) -> None:
     """URLs with a password or a query are refused without a storage key, wherever they are, and are not in the message."""
     with pytest.raises(InvalidRequestError, match="storage key") as caught:
-        _portable(item, [], is_encrypted=False)
+        _portable(item, [], Storage(None))
     assert "canary" not in str(caught.value)
-    assert _portable(item, [], is_encrypted=True) == item
+    assert _portable(item, [], Storage(KEY)) == item
 
 
 def test_question_in_a_title() -> None:
     """A question mark outside a URL is no query."""
     item = url_item("https://example.com/a.mp4", ItemOptions(meta={"title": "Who? Me@home"}))
-    assert _portable(item, [], is_encrypted=False) == item
+    assert _portable(item, [], Storage(None)) == item
 
 
 def test_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,15 +67,15 @@ def test_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folders = [str(shared)]
     for refused in (local / "a.mp4", local / "link" / "a.mp4", shared / "link.mp4", shared / ".." / "local" / "a.mp4"):
         with pytest.raises(InvalidRequestError, match="--shared"):
-            _portable(file_item(refused), folders, is_encrypted=True)
+            _portable(file_item(refused), folders, Storage(KEY))
     monkeypatch.chdir(shared)
-    assert _portable(file_item(Path("a.mp4")), folders, is_encrypted=True).path == shared / "a.mp4"
+    assert _portable(file_item(Path("a.mp4")), folders, Storage(KEY)).path == shared / "a.mp4"
 
 
 def test_key_of_another_workflow() -> None:
     """A key that could be the id of another item's second workflow is refused."""
     with pytest.raises(InvalidRequestError, match="ends with '/finish'"):
-        _portable(url_item("https://example.com/a.mp4", ItemOptions(key="film/finish")), [], is_encrypted=True)
+        _portable(url_item("https://example.com/a.mp4", ItemOptions(key="film/finish")), [], Storage(KEY))
 
 
 def test_priority() -> None:
@@ -114,3 +122,25 @@ def test_fence() -> None:
     fence.is_lost = True
     with pytest.raises(TransportError):
         send()
+
+
+@pytest.mark.anyio
+@pytest.mark.runtimes("virtual-asyncio")
+async def test_a_lookup_that_fails_is_repeated() -> None:
+    """The asset that another worker created is found when the network is back; nothing is created before or afterwards."""
+    item = url_item("https://example.com/film.mp4")
+    asset = {"id": "a1", "status": "preparing", "created_at": str(int(1_800_000_000.0) - 60), "meta": {"external_id": item.key}}
+
+    def answer(_: SentRequest) -> object:
+        return respond(json={"data": [asset]}) if len(transport.requests) > 2 else ConnectError("connection refused")
+
+    transport = FakeTransport(cast("Any", answer))
+    limits = LimitSettings(enabled=False)
+    async with Mux(token_id="id", token_secret="secret", transport=transport, max_attempts=1, limits=limits) as mux:
+        clock, database = cast("Any", SimpleNamespace(now=lambda: 1_800_000_000.0, slack=1.0)), cast("Any", None)
+        items: Any = Items(WorkerContext(mux, clock, Fence(lambda: 1_800_000_000.0), database, asyncio.Event()), None)
+        state = ItemState(item.key, stage=Stage.CREATING, is_fetched=True, intended_at=1_800_000_000.0 - 60)
+        order = {"item": item.to_dict(), "options": {"policies": ["public"], "test": False}}
+        found = (await items._perform(order, state))["state"]
+    assert (found["stage"], found["asset_id"]) == ("created", "a1")
+    assert [request.method for request in transport.requests] == ["GET"] * 3
