@@ -43,6 +43,8 @@ _PREFLIGHT = {
 }
 _MAX_BATCH = 1000
 """Events of a batch that are read; mux-embed sends at most 300."""
+_MAX_BATCH_VIEWS = 20
+"""Views of a batch; a player's batch has one or two."""
 _MAX_EVENTS = 200
 """Events that are stored of a view. The numbers of a view count all."""
 _MAX_CHARACTERS = 8000
@@ -168,6 +170,8 @@ def _fold_batch(request: Request, state: State, metadata: object, events: list[J
     for fields in read:
         view_id = fields.get("view_id")
         if not isinstance(view_id, str) or not _VIEW_ID.fullmatch(view_id):
+            continue
+        if view_id not in adjusted and len(adjusted) == _MAX_BATCH_VIEWS:
             continue
         environment = _environment_of(request, state, view_id, fields)
         if environment is None:
