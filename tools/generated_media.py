@@ -20,6 +20,7 @@ import av
 from mux_async.emulator.media import _generated
 
 WIDTH, HEIGHT = 640, 360
+_RATE = Fraction(_generated.SAMPLE_RATE, _generated.SAMPLES)
 BAR = 64
 """Pixels: the width of the bars behind, and of the square that moves."""
 _X264 = {
@@ -34,14 +35,14 @@ def _film(kinds: tuple[str, ...], options: dict[str, str], frames: int) -> bytes
     """Encode the picture, the silence or both, as MP4."""
     made = io.BytesIO()
     with av.open(made, "w", format="mp4", options=options) as container:
-        video = container.add_stream("libx264", rate=_generated.FRAME_RATE, options=_X264) if "video" in kinds else None
+        video = container.add_stream("libx264", rate=_RATE, options=_X264) if "video" in kinds else None
         audio = container.add_stream("aac", rate=_generated.SAMPLE_RATE, layout="stereo") if "audio" in kinds else None
         if video is not None:
             video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         for number in range(frames):
             if video is not None:
                 picture = _picture(number / frames)
-                picture.pts, picture.time_base = number, Fraction(1, _generated.FRAME_RATE)
+                picture.pts, picture.time_base = number, 1 / _RATE
                 container.mux(video.encode(picture))
             if audio is not None:
                 container.mux(audio.encode(_silence(number)))

@@ -73,7 +73,7 @@ def test_from_start_to_end(mode: str, extra: dict[str, Any]) -> None:
         checker.read_again()
         assert checker.has_ended
         assert checker.discontinuities >= 2 + slates
-        assert checker.duration == pytest.approx(broadcast.asset["duration"], abs=0.01)
+        assert checker.duration == pytest.approx(broadcast.asset["duration"], abs=0.1)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -84,9 +84,9 @@ def test_short_streams(mode: str, seconds: float) -> None:
     broadcast.run(11, step=0.1)
     checker = broadcast.checkers["stream0"]
 
-    assert broadcast.asset["duration"] == pytest.approx(seconds, abs=0.01)
+    assert broadcast.asset["duration"] == pytest.approx(seconds, abs=0.1)
     assert checker.has_ended
-    assert checker.duration == pytest.approx(seconds, abs=0.01)
+    assert checker.duration == pytest.approx(seconds, abs=0.1)
 
 
 def test_at_once() -> None:
@@ -105,7 +105,7 @@ def test_at_once() -> None:
     checker.poll()
 
     assert checker.has_ended
-    assert checker.duration == broadcast.asset["duration"] == 0.5
+    assert checker.duration == pytest.approx(broadcast.asset["duration"], abs=0.1)
 
 
 HEAD = "#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXT-X-MEDIA-SEQUENCE:{}\n"

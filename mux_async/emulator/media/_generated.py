@@ -16,12 +16,12 @@ from struct import pack
 
 import attrs
 
-FRAME_RATE = 25
-"""Frames per second."""
-LOOP = 125
-"""Frames, after which the picture begins anew; no segment is longer."""
-SAMPLE_RATE, SAMPLES = 48_000, 1024
+FRAME = 0.032
+"""Seconds of each frame, of the picture and of the sound. With both equal, a segment of whole frames is as long as a playlist says."""
+SAMPLE_RATE, SAMPLES = 32_000, 1024
 """Of the sound: samples per second, and in each frame."""
+LOOP = 157
+"""Frames, after which the picture begins anew: five seconds."""
 _TICKS = 512
 """Units of the track's time that a picture is shown."""
 _KEY, _OTHER = 0x02000000, 0x01010000
@@ -60,15 +60,13 @@ def head_of(*, video: bool, audio: bool) -> bytes:
 
 def segment(number: int, start: float, end: float, *, video: bool, audio: bool) -> bytes:
     """Return the segment of this number, with the frames that are shown from *start* until before *end*, in seconds, at least one."""
+    first = ceil(round(start / FRAME, 6))
+    count = max(1, ceil(round(end / FRAME, 6)) - first)
     tracks: list[_Track] = []
     if video:
-        first = ceil(round(start * FRAME_RATE, 6))
-        count = max(1, ceil(round(end * FRAME_RATE, 6)) - first)
         pictures = tuple(_frames().pictures[index % LOOP] for index in range(count))
         tracks.append(_Track(1, first * _TICKS, _TICKS, pictures, _OTHER))
     if audio or not video:
-        first = ceil(round(start * SAMPLE_RATE / SAMPLES, 6))
-        count = max(1, ceil(round(end * SAMPLE_RATE / SAMPLES, 6)) - first)
         tracks.append(_Track(len(tracks) + 1, first * SAMPLES, SAMPLES, (_frames().silence,) * count, _KEY))
     # The first pass gives the size of the header, which the offsets count from.
     size = len(_header(number, tracks, 0))

@@ -1,8 +1,8 @@
 """How generated media are cut into segments, so that a live playlist only grows: what it lists never changes, in each latency mode.
 
 A segment is listed when it is whole. A recording begins with short segments, so that a live stream can be played as soon as it is active,
-and after each reconnect. When the recording ends, what is left of it becomes its last segment. Between two recordings there is a
-discontinuity; the media time goes on (RFC 8216, sections 4.3.2.3 and 6.2.1).
+and after each reconnect. When the recording ends, what is left of it becomes its last segment, if it is long enough for players. Between
+two recordings there is a discontinuity; the media time goes on (RFC 8216, sections 4.3.2.3 and 6.2.1).
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ from collections.abc import Iterable, Sequence
 
 import attrs
 
+from mux_async.emulator.media._generated import FRAME
 from mux_async.emulator.state._records import Recording
 
 SEGMENT_SECONDS = 5.0
 """The longest segment of media that were not recorded."""
 _SHORT = 1.0
 """Seconds of the segments that a recording begins with."""
+SHORTEST_SEGMENT = 0.1
+"""Seconds. Players stumble over shorter ones, so that less at the end of a recording is left out."""
 _NOTHING = 0.0005
-"""Seconds that are too short for a segment."""
+"""Seconds by which sums of times may be off."""
 
 
 @attrs.frozen
@@ -38,12 +41,15 @@ class ListedSegment:
     @property
     def end(self) -> float:
         """Media time."""
-        return self.start + self.duration
+        return round(self.start + self.duration, 6)
 
 
 def cut(duration: float) -> list[ListedSegment]:
     """Cut media that were not recorded."""
-    return _segments(0, 0.0, _with_rest(_multiples(SEGMENT_SECONDS, duration), duration), None)
+    whole = [_to_frame(end) for end in _multiples(SEGMENT_SECONDS, duration)]
+    if whole and duration - whole[-1] < SHORTEST_SEGMENT:
+        del whole[-1]
+    return _segments(0, 0.0, [*whole, duration], None)
 
 
 def cut_recordings(recordings: Iterable[tuple[Recording, float]]) -> list[ListedSegment]:
@@ -52,12 +58,12 @@ def cut_recordings(recordings: Iterable[tuple[Recording, float]]) -> list[Listed
     begins = 0.0
     for recording, length in recordings:
         ends = _whole_ends(recording, length)
-        if recording.duration is not None:
-            ends = _with_rest(ends, length)
+        if recording.duration is not None and (not ends or length - ends[-1] >= SHORTEST_SEGMENT):
+            ends.append(_to_frame(length))
         elif not ends and not found:
-            ends = [recording.first_segment]  # the stream is active with it
+            ends.append(_to_frame(recording.first_segment))  # the stream is active with it
         found += _segments(len(found), begins, ends, recording.started_at)
-        begins = round(begins + length, 6)
+        begins = found[-1].end if found else 0.0
     return found
 
 
@@ -65,15 +71,17 @@ def _whole_ends(recording: Recording, length: float) -> list[float]:
     """When the segments of a recording end that are whole."""
     longest, first = recording.longest_segment, recording.first_segment
     short = [] if length < first or first >= _SHORT else [first]
-    return [*short, *_multiples(_SHORT, min(length, longest - _SHORT)), *_multiples(longest, length)]
+    ends = [*short, *_multiples(_SHORT, min(length, longest - _SHORT)), *_multiples(longest, length)]
+    return [_to_frame(end) for end in ends]
+
+
+def _to_frame(seconds: float) -> float:
+    """Round down to whole frames, at least one."""
+    return round(max(1, int(seconds / FRAME + _NOTHING)) * FRAME, 6)
 
 
 def _multiples(step: float, most: float) -> list[float]:
     return [step * count for count in range(1, int((most + _NOTHING) // step) + 1)]
-
-
-def _with_rest(ends: list[float], length: float) -> list[float]:
-    return ends if ends and length - ends[-1] <= _NOTHING else [*ends, length]
 
 
 def _segments(number: int, begins: float, ends: Sequence[float], recorded_at: float | None) -> list[ListedSegment]:

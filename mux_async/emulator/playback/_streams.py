@@ -180,7 +180,8 @@ def _variant(media: MediaInfo, rung: int) -> str:
     if rung:
         width, height = media.scaled(rung)
         size = f",RESOLUTION={width}x{height},FRAME-RATE={media.frame_rate:.3f}"
-    return f'BANDWIDTH={128_000 + rung * 4_000}{size},CODECS="{codecs(video=rung > 0, audio=media.channels > 0)}"'
+    # Higher than the rate of generated segments, and so low that players on a busy machine do not change renditions for it.
+    return f'BANDWIDTH={64_000 + rung * 10}{size},CODECS="{codecs(video=rung > 0, audio=media.channels > 0)}"'
 
 
 def _subtitles(playback: PlaybackRequest) -> list[str]:
