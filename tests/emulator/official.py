@@ -19,10 +19,12 @@ from typing import Any, NoReturn
 
 import pytest
 
+from tests.emulator.clients.pins import NPM
+
 ROOT = Path(__file__).parents[2]
-NODE_PACKAGES = ("@mux/mux-node@15.3.0", "@mux/upchunk@3.5.0", "@mux/mux-player@3.14.0")
-"""Packages from npm, in the versions that the facts were read from. They are installed together, because npm removes all others."""
-MUX_CLI = "@mux/cli-linux-x64@2.1.0"
+NODE_PACKAGES = tuple(f"{name}@{NPM[name]}" for name in ("@mux/mux-node", "@mux/upchunk", "@mux/mux-player"))
+"""Packages from npm, in the versions of `tests.emulator.clients.pins`. They are installed together, because npm removes all others."""
+MUX_CLI = f"@mux/cli-linux-x64@{NPM['@mux/cli-linux-x64']}"
 """Mux's command line: one program, without Node.js in it. Installed in a folder of its own, because it is large and rarely needed."""
 
 
