@@ -26,6 +26,7 @@ from mux_async.testing import FakeTransport, SentRequest, respond
 from mux_async.transport import HttpRequest
 
 KEY = Fernet.generate_key().decode()
+NOW = 1_800_000_000.0
 PLAIN = url_item("https://example.com/a.mp4")
 OVERLAY = {"inputs": [{}, {"url": "https://example.com/logo.png?Signature=canary"}]}
 
@@ -129,7 +130,7 @@ def test_fence() -> None:
 async def test_a_lookup_that_fails_is_repeated() -> None:
     """The asset that another worker created is found when the network is back; nothing is created before or afterwards."""
     item = url_item("https://example.com/film.mp4")
-    asset = {"id": "a1", "status": "preparing", "created_at": str(int(1_800_000_000.0) - 60), "meta": {"external_id": item.key}}
+    asset = {"id": "a1", "status": "preparing", "created_at": str(int(NOW) - 60), "meta": {"external_id": item.key}}
 
     def answer(_: SentRequest) -> object:
         return respond(json={"data": [asset]}) if len(transport.requests) > 2 else ConnectError("connection refused")
@@ -137,9 +138,9 @@ async def test_a_lookup_that_fails_is_repeated() -> None:
     transport = FakeTransport(cast("Any", answer))
     limits = LimitSettings(enabled=False)
     async with Mux(token_id="id", token_secret="secret", transport=transport, max_attempts=1, limits=limits) as mux:
-        clock, database = cast("Any", SimpleNamespace(now=lambda: 1_800_000_000.0, slack=1.0)), cast("Any", None)
-        items: Any = Items(WorkerContext(mux, clock, Fence(lambda: 1_800_000_000.0), database, asyncio.Event()), None)
-        state = ItemState(item.key, stage=Stage.CREATING, is_fetched=True, intended_at=1_800_000_000.0 - 60)
+        clock, database = cast("Any", SimpleNamespace(now=lambda: NOW, slack=1.0)), cast("Any", None)
+        items: Any = Items(WorkerContext(mux, clock, Fence(lambda: NOW), database, asyncio.Event()), None)
+        state = ItemState(item.key, stage=Stage.CREATING, is_fetched=True, intended_at=NOW - 60)
         order = {"item": item.to_dict(), "options": {"policies": ["public"], "test": False}}
         found = (await items._perform(order, state))["state"]
     assert (found["stage"], found["asset_id"]) == ("created", "a1")
