@@ -13,14 +13,15 @@ from pathlib import Path
 import pytest
 
 import mux_async
-from mux_async import ConfigurationError, LimitSettings, MuxError
-from mux_async._logging import LOGGERS, set_up
+from mux_async import ConfigurationError, LimitSettings, Mux, MuxError
 from mux_async.errors import ConnectError
 from mux_async.testing import respond
+from tests.cli.commands import run_here
 from tests.events.recording import client, recorded, script
 
 SOURCES = Path(mux_async.__file__).parent
 FREE = LimitSettings(enabled=False)
+LOGGERS = ("mux_async", "mux_async_aiohttp", "mux_async_httpx")
 
 PROGRAM = """
 import asyncio, logging
@@ -39,6 +40,10 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+def make() -> Mux:
+    return Mux(token_id="id", token_secret="secret", transport=script())
 
 
 @pytest.fixture
@@ -60,9 +65,7 @@ async def test_fields_of_a_call(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, "mux_async"), pytest.raises(MuxError):
         await mux.video.assets.retrieve("a1")
 
-    found = [
-        (each.levelname, vars(each)) for each in caplog.records if each.name in {"mux_async._engine", "mux_async._recovery"}
-    ]
+    found = [(each.levelname, vars(each)) for each in caplog.records if each.name.startswith("mux_async")]
     assert [level for level, _ in found] == ["DEBUG", "INFO", "DEBUG"]
     assert {fields["mux_operation"] for _, fields in found} == {"video.assets.retrieve"}
     assert [fields["mux_attempt"] for _, fields in found] == [1, 1, 2]
@@ -76,10 +79,10 @@ async def test_fields_of_a_call(caplog: pytest.LogCaptureFixture) -> None:
 async def test_a_call_without_a_listener_has_no_id(caplog: pytest.LogCaptureFixture) -> None:
     """Without a listener there are no ids of calls, and everything else is there."""
     mux = client(script(lambda: respond(json={"data": {"id": "a1"}})), limits=FREE)
-    with caplog.at_level(logging.DEBUG, "mux_async._engine"):
+    with caplog.at_level(logging.DEBUG, "mux_async"):
         await mux.video.assets.retrieve("a1")
 
-    (record,) = (each for each in caplog.records if each.name == "mux_async._engine")
+    (record,) = (each for each in caplog.records if each.name.startswith("mux_async"))
     assert vars(record)["mux_call"] is None
     assert record.getMessage() == "GET /video/v1/assets/{ASSET_ID}: attempt 1: 200 (request id None)"
 
@@ -105,16 +108,18 @@ def test_lines_of_a_program() -> None:
     assert run() == []
 
 
-def test_only_our_loggers(loggers: None) -> None:
+def test_only_our_loggers(loggers: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """``MUX_LOG`` sets up the loggers of the package and never the root; a value that is no level is refused with those that are."""
     root = logging.getLogger()
     before = root.level, [*root.handlers]
-    set_up({"MUX_LOG": "debug"})
+    monkeypatch.setenv("MUX_LOG", "debug")
+    make()
     assert (root.level, root.handlers) == before
     assert all(logging.getLogger(each).level == logging.DEBUG for each in LOGGERS)
 
+    monkeypatch.setenv("MUX_LOG", "trace")
     with pytest.raises(ConfigurationError, match="MUX_LOG is 'trace'; it is one of 'debug', 'info'"):
-        set_up({"MUX_LOG": "trace"})
+        make()
 
 
 def test_names_of_fields() -> None:
@@ -137,19 +142,15 @@ def test_names_of_fields() -> None:
 
 @pytest.mark.anyio
 @pytest.mark.virtual_time
-async def test_an_error_in_a_log_can_be_explained(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+async def test_an_error_in_a_log_can_be_explained(tmp_path: Path) -> None:
     """A line of JSON that holds `MuxError.to_dict`, wherever, is explained by ``mux-async explain``."""
-    from mux_async.cli._explain import explain
-
     with pytest.raises(MuxError) as caught:
         await client(script(lambda: respond(404, json={}, headers={"X-Request-Id": "r2"}))).video.assets.retrieve("a1")
     log = tmp_path / "log.jsonl"
     line = json.dumps({"level": "error", "context": [{"mux_error": caught.value.to_dict()}]})
     log.write_text(f"no JSON\n{{broken\n2026-12-01 ERROR {line}\n[]\n")
 
-    explain(str(log))
-
-    shown = capsys.readouterr().out
+    shown = run_here("explain", str(log)).stdout
     assert "attempt 1: answered 404" in shown
     assert "request id r2" in shown
     assert "Repeat:" in shown
