@@ -157,6 +157,7 @@ class Engine:
         """How many writes have ended, well or not."""
         self.listeners: Listeners | None = None
         """``None`` until there is a listener: most clients never have one."""
+        self._make_observer: type[CallObserver] | None = None
 
     def _attach(self) -> None:
         for token in set(self._tokens.values()):
@@ -287,12 +288,14 @@ class Engine:
         return value, answer
 
     def _observe(self, operation: Operation[Any], options: EffectiveOptions, parent: Call | None = None) -> CallObserver:
-        from mux_async._observer import CallObserver
+        if self._make_observer is None:
+            from mux_async._observer import CallObserver  # imported for the first listener
 
+            self._make_observer = CallObserver
         entries = () if self.listeners is None else self.listeners.entries
         priority = options.priority or ambient_priority.get() or "default"
         above = None if parent is None or parent.observer is None else parent.observer.info
-        return CallObserver(entries, operation, self.config, priority, options.deadline, above)
+        return self._make_observer(entries, operation, self.config, priority, options.deadline, above)
 
     async def open(self, operation: Operation[bytes], arguments: Arguments, options: EffectiveOptions) -> HttpResponse:
         """Perform a call up to the head of its answer. Its body is for the caller to read and to close, and no deadline ends it."""
@@ -491,9 +494,12 @@ class Engine:
 
     async def _before_sending(self, call: Call, request: HttpRequest, queued: float, grant: Grant | None) -> HttpRequest:
         """Return the request with what listeners add to it; the grant is given back when it must not be sent."""
-        assert call.observer is not None  # noqa: S101 - the caller's condition
+        observer = call.observer
+        assert observer is not None  # noqa: S101 - the caller's condition
         try:
-            return await call.observer.before_sending(request, queued)
+            if observer.announce is not None:
+                await observer.announce()
+            return observer.attempt_started(request, queued)
         except BaseException:
             if grant is not None:
                 await call.limits.give_back(grant)

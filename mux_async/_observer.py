@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from mux_async._classify import RANK
 from mux_async._listeners import Listening, next_id, notify
+from mux_async._operation import Host
 from mux_async._wire import merge_headers, origin
 from mux_async.errors import Delivery, InvalidRequestError
 from mux_async.events import (
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from mux_async.limits import Priority
     from mux_async.limits._account import AccountLimits
 
+_API: Final = Host.API  # looking a member up in its enum is a call, up to Python 3.11
+_NEVER_SENT: Final = Delivery.NEVER_SENT
 _RESERVED: Final = frozenset({"accept-encoding", "authorization", "content-encoding", "content-type"})
 """Headers that ``on_request`` may not set, beside those that `check_headers` leaves to the transport."""
 
@@ -67,13 +70,13 @@ class CallObserver:
     ) -> None:
         self._entries = entries
         self._clock = config.clock
-        address, port = _address(origin(operation.host, config))
-        is_generated = operation.id != "request"
+        is_api = operation.host is _API
+        address, port = _address(config.base_url if is_api else origin(operation.host, config))
         self.info: CallInfo = CallInfo(
             next_id(),
             operation.id,
             operation.method,
-            operation.path if is_generated else None,
+            None if operation.id == "request" else operation.path,
             address,
             port,
             operation.bucket,
@@ -90,7 +93,7 @@ class CallObserver:
         """When the attempt that is under way began."""
         self._last: AttemptRecord | None = None
         self._answer: Answer | None = None
-        self._delivery = Delivery.NEVER_SENT
+        self._delivery = _NEVER_SENT
         self._is_shared = False
 
     def _notify(self, event: ClientEvent) -> None:
@@ -110,7 +113,9 @@ class CallObserver:
         status, request_id = (None, None) if last is None else (last.status, last.request_id)
         if answer is not None:
             status, request_id = answer.response.status, answer.response.headers.get("X-Request-Id")
-        status = getattr(error, "status", None) or status
+        if error is not None:
+            found: object = getattr(error, "status", None)
+            status = found if isinstance(found, int) else status
         self._notify(
             CallEnded(
                 self.info,
@@ -118,7 +123,7 @@ class CallObserver:
                 outcome_of(error),
                 now - self.info.started_at,
                 self._attempts,
-                status if isinstance(status, int) else None,
+                status,
                 request_id,
                 _name(error),
                 self._delivery,
@@ -144,14 +149,8 @@ class CallObserver:
         """Report a wait for a grant."""
         self._notify(GrantWaited(self.info, self._clock(), bucket, seconds, ahead))
 
-    async def before_sending(self, request: HttpRequest, queued: float) -> HttpRequest:
-        """Report an attempt, and return the request with the headers of ``on_request``.
-
-        Raises:
-            BaseException: What `announce` raises: then nothing may be sent.
-        """
-        if self.announce is not None:
-            await self.announce()
+    def attempt_started(self, request: HttpRequest, queued: float) -> HttpRequest:
+        """Report an attempt, and return the request with the headers of ``on_request``."""
         if not self._entries:
             return request
         if self._original is None:
@@ -159,8 +158,9 @@ class CallObserver:
         request = self._original  # without the headers of the attempt before
         self._attempts += 1
         self._open = self._clock()
-        path = urlsplit(request.url).path
-        self._notify(AttemptStarted(self.info, self._open, self._attempts, queued, path))
+        url = request.url
+        path = url[url.find("/", url.find("://") + 3) :].partition("?")[0]
+        notify(self._entries, AttemptStarted(self.info, self._open, self._attempts, queued, path))
         for each in self._entries:
             if each.on_request is not None and each.is_active:
                 request = self._with_headers(each, each.on_request, request, path)
@@ -192,7 +192,8 @@ class CallObserver:
 
     def _report_end(self, now: float, record: AttemptRecord | None, error: str | None, delivery: Delivery) -> None:
         started, self._open = self._open, None
-        self._delivery = max(self._delivery, delivery, key=RANK.__getitem__)
+        if self._delivery is _NEVER_SENT or RANK[delivery] > RANK[self._delivery]:
+            self._delivery = delivery
         status, request_id = (None, None) if record is None else (record.status, record.request_id)
         elapsed = 0.0 if started is None else now - started
         self._notify(AttemptEnded(self.info, now, self._attempts, elapsed, status, request_id, error, delivery))
