@@ -18,14 +18,13 @@ if TYPE_CHECKING:
 class ItemReporter:
     """Reports items, each stage once."""
 
-    def __init__(self, client: Mux) -> None:
-        self._client = client
+    def __init__(self) -> None:
         self._known: dict[str, tuple[int, str]] = {}
         """Id and stage of the items that have begun and not ended, by key."""
 
-    def report(self, item: Item, state: ItemState, *, is_skipped: bool = False) -> None:
-        """Report the state of *item*, if it is another stage than the last one."""
-        listeners = listeners_of(self._client)
+    def report(self, client: Mux, item: Item, state: ItemState, *, is_skipped: bool = False) -> None:
+        """Report the state of *item* to the listeners of *client*, if it is another stage than the last one."""
+        listeners = listeners_of(client)
         if listeners is None:
             return
         number, before = self._known.get(item.key, (0, None))

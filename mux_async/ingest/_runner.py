@@ -141,7 +141,7 @@ class Ingest:
             raise ConfigurationError(str(error)) from None
         self._options = IngestOptions(policies, test, upload_timeout, wait_timeout, chunk_size)
         self._on_event = on_event
-        self._reporter = ItemReporter(client)
+        self._reporter = ItemReporter()
         self._is_stopping = False
         self._reason: str | None = None
         self._scope: anyio.CancelScope | None = None
@@ -382,7 +382,7 @@ class Ingest:
 
     def _emit(self, event: IngestEvent) -> None:
         if isinstance(event, ItemMoved | ItemSkipped):
-            self._reporter.report(event.item, event.state, is_skipped=isinstance(event, ItemSkipped))
+            self._reporter.report(self._client, event.item, event.state, is_skipped=isinstance(event, ItemSkipped))
         if self._on_event is not None:
             self._on_event(event)
 

@@ -15,8 +15,9 @@ import anyio
 import dbos
 
 from mux_async._types import UNSET
-from mux_async.ingest._events import ItemResult
+from mux_async.ingest._events import IngestEvent, ItemMoved, ItemResult
 from mux_async.ingest._failures import MAX_OUTAGES, Fault, pause_after
+from mux_async.ingest._item_reporter import ItemReporter
 from mux_async.ingest._items import Item
 from mux_async.ingest._reconcile import UnknownCreate, reconcile
 from mux_async.ingest._steps import ActiveItem, IngestOptions, StepFailure, Steps, dead_state
@@ -60,6 +61,7 @@ class Items:
     def __init__(self, context: WorkerContext, wait_timeout: float | None) -> None:
         self._context = context
         self._wait_timeout = wait_timeout
+        self._reporter = ItemReporter()
         self._intended: dict[str, float | None] = {}
         """By key, the time of an intent that this process has stored."""
         self._uploads: dict[str, Upload] = {}
@@ -105,7 +107,15 @@ class Items:
         chosen = IngestOptions(options["policies"], options["test"], UNSET, self._wait_timeout, DEFAULT_CHUNK_SIZE)
         client, clock = self._context.client, self._context.clock
         uploads = Uploads(client, max_failures=_MAX_UPLOAD_FAILURES)
-        steps = Steps(client, uploads, _Unwritten(), clock, chosen, lambda _event: None)
+        reported = state.stage
+
+        def on_event(event: IngestEvent) -> None:
+            nonlocal reported
+            if isinstance(event, ItemMoved):
+                reported = event.state.stage
+                self._reporter.report(client, item, event.state)
+
+        steps = Steps(client, uploads, _Unwritten(), clock, chosen, on_event)
         try:
             match next_step(state):
                 case Create():
@@ -120,8 +130,12 @@ class Items:
                 case _:
                     await self._repeat(steps, active, steps.wait)
         except Exception as error:
-            logger.exception("a step of %r failed unexpectedly", item.source)
-            return {"state": dead_state(state, error).to_dict(), "is_over": True}
+            logger.exception("a step of %r failed unexpectedly", item.source, extra={"mux_item": item.key})
+            dead = dead_state(state, error)
+            self._reporter.report(client, item, dead)
+            return {"state": dead.to_dict(), "is_over": True}
+        if active.state.stage is not reported:  # it died, or its create was looked up
+            self._reporter.report(client, item, active.state)
         if active.upload is not None and active.state.stage is Stage.CREATED:
             self._uploads[item.key] = active.upload
         stored: dict[str, object] = {"state": active.state.to_dict(), "is_over": _is_transferred(active.state)}

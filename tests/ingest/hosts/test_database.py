@@ -19,6 +19,7 @@ from dbos import DBOS
 from mux_async import LimitSettings, Mux
 from mux_async.emulator import Emulator, EmulatorSettings, EmulatorTransport, Fault, WorkFault
 from mux_async.errors import ConfigurationError, InvalidRequestError, MuxError
+from mux_async.events import ClientEvent, IngestItemChanged
 from mux_async.ingest import Item, ItemOptions, url_item
 from mux_async.ingest._steps import ActiveItem, Steps
 from mux_async.ingest.dbos import Worker, _submit, _worker, entries, retry_failed, status, submit
@@ -278,6 +279,28 @@ def test_unexpected_error(url: str, emulator: Emulator, monkeypatch: pytest.Monk
     work(url, emulator)
     assert status(url).ready == 1
     assert assets_by_key(emulator) == Counter({"film": 1})
+
+
+def test_events(url: str, emulator: Emulator) -> None:
+    """Listeners of a worker's client get each stage of each item once, in order, up to done or dead."""
+    submit(
+        url,
+        [
+            *urls("film"),
+            url_item("https://example.com/bad.mp4", ItemOptions(key="bad", settings={"max_resolution_tier": "9p"})),
+        ],
+    )
+    stages = dict[str, list[str]]()
+
+    def listener(event: ClientEvent) -> None:
+        if isinstance(event, IngestItemChanged):
+            stages.setdefault(event.key, []).append(event.stage)
+
+    client = make_client(emulator)
+    client.listen(listener)
+    assert asyncio.run(work_until(Worker(url, make_client=lambda _: client, drain=5.0), lambda: finished(url)))
+
+    assert stages == {"film": ["creating", "created", "waiting", "done"], "bad": ["creating", "planned", "dead"]}
 
 
 def test_retry_cancelled(url: str, emulator: Emulator) -> None:
