@@ -35,6 +35,7 @@ from tests.emulator.media.encoding import (
     picture,
     pushing,
 )
+from tests.emulator.official import missing
 from tests.emulator.test_rtmp_machine import command
 
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(240)]
@@ -269,6 +270,26 @@ def test_silent_encoder(tmp_path: Path) -> None:
 
         assert ingest.events()[-3:] == ["live_stream.disconnected", "live_stream.idle", "asset.errored"]
         assert any("sent nothing" in line for line in ingest.lines)
+
+
+def test_srt_by_way_of_ffmpeg(ingest: Ingest) -> None:
+    """An encoder that sends over SRT is taken by ffmpeg, which passes on what it sends, as docs/emulator.md says."""
+    protocols = subprocess.run([require("ffmpeg"), "-v", "error", "-protocols"], capture_output=True, text=True, check=True)
+    if "srt" not in protocols.stdout.split():
+        missing("this ffmpeg has no SRT")
+    stream = ingest.create()
+    with socket.socket(type=socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"srt://127.0.0.1:{probe.getsockname()[1]}"
+    source = ["-i", f"{address}?mode=listener&passphrase={stream['srt_passphrase']}", "-c", "copy"]
+    command_line = ["ffmpeg", "-nostdin", "-v", "error", *picture("red", seconds=60), *H264, "-g", "25", "-f", "mpegts"]
+    target = f"{address}?streamid={stream['stream_key']}&passphrase={stream['srt_passphrase']}&connect_timeout=30000"
+    with pushing(ingest, stream, *source), subprocess.Popen([*command_line, target]) as sender:
+        try:
+            ingest.until(lambda: ingest.get(stream)["status"] == "active")
+            assert is_near(colour_at(ingest, stream["playback_ids"][0]["id"], "latest=true"), RED)
+        finally:
+            sender.kill()
 
 
 def test_command(tmp_path: Path) -> None:
