@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from mux_async.limits import Limits, Priority
     from mux_async.live import Live
     from mux_async.playback import Hosts
+    from mux_async.recorder import Recorder
     from mux_async.resources.data import Data
     from mux_async.resources.robots import Robots
     from mux_async.resources.robots_v0 import RobotsV0
@@ -156,6 +157,7 @@ class Mux:
         listeners: Called with every event of the client, as with `listen`: see `mux_async.events`.
         on_request: Called for every attempt; returns headers to add to the request.
         on_response: Called with every answer.
+        recorder: Keeps the last calls, redacted, and writes them to a file when something goes wrong: see `mux_async.recorder`.
 
     ``MUX_LOG=debug`` (or ``info``) shows what a program without logging of its own would log.
 
@@ -196,6 +198,7 @@ class Mux:
         listeners: Iterable[Listener] = (),
         on_request: OnRequest | None = None,
         on_response: OnResponse | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         if "MUX_LOG" in os.environ:
             from mux_async._logging import set_up
@@ -279,6 +282,8 @@ class Mux:
             self.listen(listener)
         if on_request is not None or on_response is not None:
             self.listen(on_request=on_request, on_response=on_response)
+        if recorder is not None:
+            self._record(recorder)
 
     if not TYPE_CHECKING:  # a type checker would believe in every misspelt name
 
@@ -436,6 +441,16 @@ class Mux:
         if engine.listeners is None:
             engine.listeners = Listeners()
         return engine.listeners.add(on_event, on_request, on_response)
+
+    def _record(self, recorder: Recorder) -> None:
+        from mux_async._listeners import Listeners
+        from mux_async.recorder import Recorder
+
+        check_instance("recorder", recorder, Recorder, "it must be a Recorder, from mux_async.recorder")
+        engine = self._caller.engine
+        if engine.listeners is None:
+            engine.listeners = Listeners()
+        engine.listeners.add_recorder(recorder)
 
     async def health(self, *, webhooks: ChecksStore | None = None, max_age: float = 30.0, timeout: float = 5.0) -> Health:
         """Check whether this program can work with Mux, for a readiness probe. A check that fails does not raise.

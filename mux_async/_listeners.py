@@ -14,7 +14,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from mux_async.events import ClientEvent, Listener, OnRequest, OnResponse
+    from mux_async.events import CallInfo, ClientEvent, Listener, OnRequest, OnResponse
+    from mux_async.transport import HttpRequest
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,8 @@ class Listening:
     on_request: OnRequest | None
     on_response: OnResponse | None
     _listeners: Listeners
+    recorder: Recorder | None = None
+    """Gets requests and answers too, which it redacts."""
     is_active: bool = True
     """Whether it is still called."""
     _failures: int = 0
@@ -93,6 +96,16 @@ class Listening:
             pass
 
 
+class Recorder(Protocol):
+    """`mux_async.recorder.Recorder`, as its client sees it."""
+
+    def on_event(self, event: ClientEvent) -> None: ...
+
+    def on_request(self, info: CallInfo, request: HttpRequest) -> None: ...
+
+    def on_answer(self, info: CallInfo, record: Any) -> None: ...
+
+
 class Listeners:
     """The listeners of a client or router. `entries` is replaced and never changed, so it can be read in any thread."""
 
@@ -100,6 +113,10 @@ class Listeners:
 
     def __init__(self) -> None:
         self.entries: tuple[Listening, ...] = ()
+
+    def add_recorder(self, recorder: Recorder) -> None:
+        """Add a recorder, for the life of the client."""
+        self.entries = (*self.entries, Listening(recorder.on_event, None, None, self, recorder))
 
     def add(self, on_event: Listener | None, on_request: OnRequest | None, on_response: OnResponse | None) -> Listening:
         """Add functions, of which at least one is given.

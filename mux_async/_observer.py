@@ -7,7 +7,7 @@ call, whatever that is.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -162,6 +162,8 @@ class CallObserver:
         path = url[url.find("/", url.find("://") + 3) :].partition("?")[0]
         notify(self._entries, AttemptStarted(self.info, self._open, self._attempts, queued, path))
         for each in self._entries:
+            if each.recorder is not None:
+                each.call(partial(each.recorder.on_request, self.info), request)
             if each.on_request is not None and each.is_active:
                 request = self._with_headers(each, each.on_request, request, path)
         return request
@@ -197,6 +199,9 @@ class CallObserver:
         status, request_id = (None, None) if record is None else (record.status, record.request_id)
         elapsed = 0.0 if started is None else now - started
         self._notify(AttemptEnded(self.info, now, self._attempts, elapsed, status, request_id, error, delivery))
+        for each in self._entries:
+            if each.recorder is not None and record is not None:
+                each.call(partial(each.recorder.on_answer, self.info), record)
         if record is not None and record.response is not None:
             headers, status = record.response.headers, record.response.status
             for each in self._entries:

@@ -107,6 +107,7 @@ _WITHOUT_PROFILE = frozenset(
         "ingest-status-on",
         "ingest-submit",
         "profiles",
+        "replay",
     }
 )
 """Commands that use no credentials: a profile that cannot be read must not stop them."""
@@ -169,6 +170,7 @@ _MODULES: Final = {
     "limits": "_limits",
     "doctor": "_doctor",
     "drift": "_drift",
+    "replay": "_replay",
     "explain": "_explain",
 }
 """The module of each command. It has a function of the same name."""

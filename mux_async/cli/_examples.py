@@ -79,6 +79,7 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
         "mux-async sign PLAYBACK_ID --kind thumbnail --param time=12.5 --url",
     ),
     "limits": ("mux-async limits", "mux-async limits --post 12000", "mux-async limits --json"),
+    "replay": ("mux-async replay mux-calls.json", "mux-async replay mux-calls.json --base-url http://127.0.0.1:3883"),
     "drift": ("mux-async drift", "mux-async drift web-1.json web-2.json --patch drift.toml", "mux-async drift --check --json"),
     "doctor": ("mux-async doctor", "mux-async doctor --online", "mux-async --profile staging doctor --online --json"),
     "api": (

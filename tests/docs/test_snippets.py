@@ -920,6 +920,24 @@ async def drive_health_aiohttp(_: Path, __: pytest.MonkeyPatch) -> None:
         assert (answer.status, (await answer.json())["ok"]) == (200, True)
 
 
+async def drive_recorder(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    patch.chdir(folder)
+    async with serve(emulator()) as origin:
+        for name, value in {"BASE_URL": origin, "TOKEN_ID": "test-token", "TOKEN_SECRET": "test-secret"}.items():
+            patch.setenv(f"MUX_{name}", value)
+        names = define("recorder")
+        async with names["mux"] as mux:
+            await mux.video.assets.list()
+        names["on_demand"]()
+    (line,) = snippet("replay").splitlines()
+    done = await run(shlex.split(line.removeprefix("$ ")), "https://api.mux.com", cwd=folder)
+
+    assert done.stdout == b"1 call sent, 0 differences\n", done.stderr
+
+
+drive_replay = drive_recorder
+
+
 DRIVERS: dict[str, Driver] = {
     name.removeprefix("drive_").replace("_", "-"): value
     for name, value in list(globals().items())
