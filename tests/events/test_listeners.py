@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from typing import Any
 
 import anyio
@@ -79,6 +80,42 @@ async def test_a_listener_that_uses_the_client() -> None:
         "video.assets.retrieve",
         "request",
     ]
+
+
+async def test_no_lock_is_held() -> None:
+    """At every event a listener may ask for the state of the limits, which takes their locks; a lock that was held would hang it."""
+    asked = list[str]()
+    answers = script(lambda: respond(429, json={}), lambda: respond(503, json={}), lambda: respond(json=ASSET))
+
+    def listener(event: Any) -> None:
+        mux.limits.snapshot()
+        mux.limits.forecast(post=3)
+        asked.append(type(event).__name__)
+
+    mux = client(answers, listeners=[listener])
+    await mux.video.assets.retrieve("a1")
+
+    assert {"CallStarted", "AttemptStarted", "CallThrottled", "AttemptEnded", "CallRetried", "GrantWaited", "CallEnded"} == set(
+        asked
+    )
+    assert asked.count("AttemptStarted") == asked.count("AttemptEnded") == 3
+
+
+async def test_a_listener_that_blocks() -> None:
+    """A listener that blocks holds up the call that it is called for, and breaks nothing."""
+    events = list[Any]()
+    never = threading.Event()
+
+    def slow(event: Any) -> None:
+        never.wait(0.005)
+        events.append(event)
+
+    mux = client(answering(), listeners=[slow])
+    async with anyio.create_task_group() as tasks:
+        for number in range(3):
+            tasks.start_soon(mux.with_options(deadline=5.0).video.assets.retrieve, f"a{number}")
+
+    assert sorted(story(events)) == sorted(STORY * 3)
 
 
 async def test_a_listener_that_removes_itself() -> None:

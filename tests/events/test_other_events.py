@@ -99,6 +99,26 @@ async def test_upload_that_fails_and_continues() -> None:
     assert ended.outcome == "ok"
 
 
+async def test_upload_that_another_process_continues() -> None:
+    """Without the state of the earlier run, what the server reports to hold does not count as sent by this one."""
+    _, mux, events = emulated()
+    data = os.urandom(20 * 1024 * 1024)
+    upload = await mux.video.uploads.create()
+
+    def stop(progress: Any) -> None:
+        if progress.state is not None and progress.state.offset:
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError):
+        await mux.uploads.deliver(upload, data, on_progress=stop)
+    held = of(UploadEnded, events)[0].held
+    del events[:]
+    await mux.uploads.resume(upload.id, data)
+
+    assert sum(each.added for each in of(UploadProgressed, events)) == len(data) - held
+    assert of(UploadEnded, events)[0].sent == len(data)
+
+
 async def test_upload_that_is_cancelled() -> None:
     """An upload that is cancelled has its end."""
     _, mux, events = emulated()
