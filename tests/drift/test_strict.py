@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from random import Random
 from typing import Any
 from uuid import uuid4
@@ -10,8 +11,10 @@ import pytest
 
 from mux_async import ConfigurationError, DriftError, LimitSettings, Mux, NotFoundError, ServerError
 from mux_async.drift import drift
+from mux_async.emulator import Emulator, Fault
 from mux_async.errors import APIStatusError
-from mux_async.testing import FakeTransport, check_drift, respond
+from mux_async.events import CallEnded
+from mux_async.testing import FakeTransport, check_drift, plugin, respond
 from mux_async.webhooks import parse_event
 from tests.emulator.harness import Json
 from tests.generated import spec
@@ -113,6 +116,31 @@ async def test_options_stay_strict() -> None:
     async with client(200, {"data": asset(new=1)}, strict=True) as mux:
         with pytest.raises(DriftError):
             await mux.with_options(deadline=5.0).video.assets.retrieve("a1")
+
+
+async def test_strict_with_listeners() -> None:
+    """Listeners see a call with drift end in an error, once."""
+    ended: list[CallEnded] = []
+    async with client(200, {"data": asset(new=1)}, strict=True) as mux:
+        with mux.listen(lambda event: ended.append(event) if isinstance(event, CallEnded) else None), pytest.raises(DriftError):
+            await mux.video.assets.retrieve("a1")
+
+    assert [(event.outcome, event.error) for event in ended] == [("error", "DriftError")]
+
+
+@pytest.mark.runtimes("asyncio")
+async def test_option_of_the_plugin(pytestconfig: pytest.Config, mux_emulator: Emulator) -> None:
+    """The fixture ``mux`` is strict where the option says so, and is not by default."""
+    make = inspect.unwrap(plugin.mux)
+    for is_strict in (False, True):
+        pytestconfig.option.mux_strict = is_strict
+        try:
+            mux: Mux = make(mux_emulator, pytestconfig)
+        finally:
+            pytestconfig.option.mux_strict = False
+        mux_emulator.faults.add(Fault(path="/video/v1/assets", status=418))
+        with pytest.raises(DriftError if is_strict else APIStatusError, match="418"):
+            await mux.video.assets.list()
 
 
 def test_check_of_events() -> None:
