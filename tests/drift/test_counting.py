@@ -223,6 +223,17 @@ def test_odd_text(odd: bytes) -> None:
     assert (place.kind, place.name, place.count) == ("unknown_field", "new", 1)
 
 
+def test_one_field_alone() -> None:
+    """An unknown value in the only field that a program reads is counted in every object, and not in the first one only."""
+    body: Json = spec.make({"$ref": f"{spec.REF}Asset"}, Random(1), is_answer=False)
+    text = orjson.dumps({**body, "status": "paused"})
+    for _ in range(3):
+        assert Asset.from_json(text).status == "paused"
+
+    (place,) = drift.report().places
+    assert (place.place, place.count) == ("Asset.status", 3)
+
+
 def test_samples_hold_no_content() -> None:
     """A sample has types and names of members. Values, and names that could be tokens, are not in it."""
     secret = "Zk3jVx9QpL0wTn7RbYcE2sUa"
