@@ -184,7 +184,12 @@ _KINDS: Final = {
     "AmbiguousOutcomeError": (f"{_NETWORK}: the answer was lost", "look whether it was done before you repeat it, or use once="),
     "ClosedError": (f"{_US}: the client was closed", "keep the client open while it is used, or make a new one"),
     "TransportClosedError": (f"{_US}: the client was closed", "keep the client open while it is used, or make a new one"),
+    "DriftError": (
+        f"{_US}: it is strict, and {_MUX} sent what this version has no name for",
+        "see docs/drift.md; a newer version may know it",
+    ),
     "InvalidRequestError": (f"{_US}: an argument cannot be sent", "correct what the message names"),
+    "ResponseError": ("the answer cannot be read", "look at the answer with `mux-async api`"),
     "TransportError": (_NETWORK, "try later"),
     "TransportTimeoutError": (_NETWORK, "try later"),
     "UploadError": (f"{_NETWORK}, or the source", "resume it if `resumable` says so, else start a new upload"),

@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from mux_async import BucketSettings, ConfigurationError, LimitSettings, MuxError, explain
+from mux_async import APIStatusError, BucketSettings, ConfigurationError, LimitSettings, MuxError, explain
 from mux_async.errors import ConnectError, Delivery, Phase, TransportError, TransportTimeoutError
 from mux_async.testing import FakeTransport, SentRequest, respond
 from mux_async.transport import HttpResponse
@@ -149,6 +149,20 @@ async def test_errors_without_a_request() -> None:
     assert "NotFoundError" in explain(outer)
     assert "unknown" in explain({})
     assert "unknown" in explain({"type": 3, "attempts": ["x", {"elapsed": "y", "phase": 4}], "status": "z"})
+
+
+async def test_every_error_is_explained() -> None:
+    """No class of the tree is unknown: each has a place, and something to do."""
+    with_status = {each.__name__ for each in (*subclasses(APIStatusError), APIStatusError)}
+    names = {each.__name__ for each in subclasses(MuxError) if each.__module__ == "mux_async.errors"} - with_status
+    assert len(names) > 25
+
+    unknown = [each for each in sorted(names) if "unknown:" in explain({"type": each, "message": "m"})]
+    assert not unknown
+
+
+def subclasses(cls: type[MuxError]) -> list[type[MuxError]]:
+    return [found for each in cls.__subclasses__() for found in (each, *subclasses(each))]
 
 
 async def test_no_secret_in_the_dictionary() -> None:
