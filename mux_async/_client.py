@@ -23,6 +23,7 @@ from mux_async._checks import (
     check_text,
     explains_arguments,
 )
+from mux_async._client_hooks import client_hooks
 from mux_async._config import (
     DEFAULT_BASE_URL,
     AccessToken,
@@ -284,6 +285,8 @@ class Mux:
             self.listen(on_request=on_request, on_response=on_response)
         if recorder is not None:
             self._record(recorder)
+        for hook in client_hooks:
+            hook(self)
 
     if not TYPE_CHECKING:  # a type checker would believe in every misspelt name
 

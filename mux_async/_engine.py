@@ -252,7 +252,7 @@ class Engine:
         observer: CallObserver | None = None,
     ) -> T | tuple[T, Answer]:
         """Perform a call to its end, and return what it decodes to; *with_answer*, a pair of that and the answer."""
-        if self.listeners is not None and observer is None:
+        if self.listeners is not None and observer is None and self.listeners.are_enabled():
             made = await self._call_observed(operation, arguments, options)
             return made if with_answer else made[0]
         lookup: search.Lookup | None = None

@@ -46,6 +46,8 @@ class Listening:
     _listeners: Listeners
     recorder: Recorder | None = None
     """Gets requests and answers too, which it redacts."""
+    is_enabled: Callable[[], bool] | None = None
+    """Says for each call whether it is to be reported; ``None`` for all."""
     is_active: bool = True
     """Whether it is still called."""
     _failures: int = 0
@@ -129,9 +131,13 @@ class Listeners:
             _check_function(name, function)
         if all(function is None for function in given.values()):
             raise ConfigurationError("there is nothing to listen with; give on_event, on_request or on_response")
-        added = Listening(on_event, on_request, on_response, self)
+        added = Listening(on_event, on_request, on_response, self, is_enabled=getattr(on_event, "is_enabled", None))
         self.entries = (*self.entries, added)
         return added
+
+    def are_enabled(self) -> bool:
+        """Whether one of them wants to hear of a call that begins now."""
+        return any(each.is_enabled is None or each.is_enabled() for each in self.entries)
 
     def notify(self, event: ClientEvent) -> None:
         """Call every listener with *event*."""

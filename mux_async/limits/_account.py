@@ -8,6 +8,7 @@ process has its own limits.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 import time
@@ -98,6 +99,7 @@ class AccountLimits:
         self._counters = {bucket: Counters() for bucket in Bucket}
         self._listeners: list[LimitListener] = []
         self._users: WeakSet[LimitsUser] = WeakSet()
+        self._name = key
         self._key: tuple[str, str] | None = None
         self._had_users = False
         after_fork(self)
@@ -143,6 +145,11 @@ class AccountLimits:
                 )
                 limits._key = place
             return limits
+
+    @property
+    def label(self) -> str:
+        """A name of the account for metrics, without the id of its token."""
+        return hashlib.sha256(self._name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
     def attach(self, user: LimitsUser, *, is_flexible: bool) -> AccountLimits:
         """Return the limits for *user* to open with: these, or the ones that replaced them while no client had these open.

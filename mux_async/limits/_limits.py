@@ -29,6 +29,11 @@ class Limits:
         """Those of the token of low priority, which batch calls count against; ``None`` if it has none of its own."""
         return None if self._batch is self._account else Limits(self._batch)
 
+    @property
+    def label(self) -> str:
+        """A name of the account for metrics: eight hexadecimal digits, the same in every process, without the id of its token."""
+        return self._account.label
+
     def snapshot(self) -> LimitsSnapshot:
         """Return the state of every bucket: level, rate, queue, wait, and what was granted, waited and throttled so far."""
         return self._account.snapshot()

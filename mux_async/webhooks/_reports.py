@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar, cast
 
 import anyio
 
-from mux_async._listeners import Listeners, next_id
+from mux_async._listeners import Listeners, Listening, next_id, notify
 from mux_async.events import ClientEvent, WebhookEnded, WebhookOutcome, WebhookRefused, WebhookStarted
 
 if TYPE_CHECKING:
@@ -56,5 +56,9 @@ async def report_delivery(
 
 
 def _notify(listening: Iterable[Listeners], event: ClientEvent) -> None:
-    for listeners in listening:
-        listeners.notify(event)
+    """Call each listener once, also one that several clients or the router have in common."""
+    entries: list[Listening] = []
+    for each in (entry for listeners in listening for entry in listeners.entries):
+        if all(each.on_event != other.on_event for other in entries):
+            entries.append(each)
+    notify(entries, event)

@@ -26,8 +26,13 @@ import attrs
 import orjson
 import pytest
 import trustme
+from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
+from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from mux_async import BadRequestError, BucketSettings, LimitSettings, Mux
+from mux_async._client import listeners_of
 from mux_async.drift import drift
 from mux_async.emulator import (
     Emulator,
@@ -846,6 +851,25 @@ async def drive_structlog(_: Path, __: pytest.MonkeyPatch) -> None:
     (line,) = map(json.loads, printed.getvalue().splitlines())
     assert (line["mux_operation"], line["mux_attempt"], line["mux_request_id"]) == ("video.assets.list", 1, "r1")
     assert line["level"] == "info"
+
+
+async def drive_otel_all(_: Path, __: pytest.MonkeyPatch) -> None:
+    instrumentor = define("otel-all")["MuxInstrumentor"]()
+    try:
+        mux = Mux(transport=FakeTransport(lambda _: respond(json={})), token_id="id", token_secret="secret", account="otel-all")
+        assert listeners_of(mux) is not None
+    finally:
+        instrumentor.uninstrument()
+
+
+async def drive_otel_one(_: Path, __: pytest.MonkeyPatch) -> None:
+    exporter = InMemorySpanExporter()
+    tracing = SdkTracerProvider()
+    tracing.add_span_processor(SimpleSpanProcessor(exporter))
+    answer = FakeTransport(lambda _: respond(json={"data": []}))
+    async with Mux(transport=answer, token_id="id", token_secret="secret", account="otel-one") as mux:
+        await define("otel-one")["main"](mux, tracing, SdkMeterProvider())
+    assert [span.name for span in exporter.get_finished_spans()] == ["GET /video/v1/assets", "video.assets.list"]
 
 
 async def drive_hooks(_: Path, __: pytest.MonkeyPatch) -> None:

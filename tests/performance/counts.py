@@ -25,9 +25,8 @@ from typing import Any
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from benchmarks._answers import CREATED, HUNDRED, ONE
-from mux_async import BucketSettings, LimitSettings, Mux, Page
+from mux_async import BucketSettings, LimitSettings, Mux
 from mux_async._models import model
-from mux_async.models import Asset
 from mux_async.transport import HttpRequest, HttpResponse, Transport
 
 FIGURES = Path(__file__).parent / "figures.json"
@@ -145,7 +144,7 @@ async def measure() -> dict[str, int]:
         assets = mux.video.assets
         patient = mux.with_options(deadline=60.0).video.assets
 
-        async def get_page() -> Page[Asset]:
+        async def get_page() -> Any:
             return await assets.list(limit=100)
 
         async def get_and_read() -> object:
