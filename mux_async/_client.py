@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from functools import cached_property
 from random import Random, SystemRandom
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 import attrs
 
@@ -23,7 +23,6 @@ from mux_async._checks import (
     check_text,
     explains_arguments,
 )
-from mux_async._client_hooks import client_hooks
 from mux_async._config import (
     DEFAULT_BASE_URL,
     AccessToken,
@@ -108,6 +107,10 @@ def _active_tokens(
         low_settings = None if settings is None else settings.for_low_priority()
         low_limits = AccountLimits.shared(config.base_url, low_key, low_settings, config.clock, url)
     return ActiveToken(config, limits), ActiveToken(attrs.evolve(config, credentials=low_priority), low_limits)
+
+
+client_hooks: Final[list[Callable[[Mux], object]]] = []
+"""Called with every client that is made: how an instrumentation (`mux_async.otel`) reaches clients of the whole process."""
 
 
 @explains_arguments

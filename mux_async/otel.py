@@ -15,7 +15,7 @@ from weakref import WeakSet
 
 import attrs
 
-from mux_async._client_hooks import client_hooks
+from mux_async._client import client_hooks
 from mux_async._operation import Bucket
 from mux_async._version import __version__
 from mux_async.errors import MissingExtraError

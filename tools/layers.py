@@ -39,7 +39,7 @@ LAYERS: Final[Mapping[str, tuple[str, ...]]] = {
     "Resources": ("_operation_index", "resources"),
     "Live streams": ("live",),
     "Uploads and bulk changes": ("bulk", "uploads"),
-    "Client": ("_client", "health", "recorder", "__init__"),
+    "Client": ("_client", "health", "otel", "recorder", "__init__"),
     "Ingest": ("ingest",),
     "Emulator": ("emulator",),
     "Testing and command line": ("cli", "testing"),

@@ -8,7 +8,6 @@ process has its own limits.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 import time
@@ -149,6 +148,8 @@ class AccountLimits:
     @property
     def label(self) -> str:
         """A name of the account for metrics, without the id of its token."""
+        import hashlib  # most programs never ask
+
         return hashlib.sha256(self._name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
     def attach(self, user: LimitsUser, *, is_flexible: bool) -> AccountLimits:

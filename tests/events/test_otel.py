@@ -114,7 +114,8 @@ def tree(spans: list[ReadableSpan]) -> list[str]:
 
 def span_id(span: ReadableSpan) -> int:
     assert span.context is not None
-    return span.context.span_id
+    found: int = span.context.span_id
+    return found
 
 
 def attributes(span: ReadableSpan) -> Mapping[str, Any]:
