@@ -86,7 +86,7 @@ async def _compare(mux: Mux, number: int, call: dict[str, Any], ids: dict[str, s
         return [f"{line}: not sent, because it is none of the API's"]
     value: Any
     query = dict(cast("list[tuple[str, str]]", call.get("query", [])))
-    members = cast("Mapping[str, object]", _values_with_ids(body, ids)) if isinstance(body, dict) else None
+    members = _members_with_ids(body, ids)
     try:
         answer = await mux.request(call["method"], path, query=query, body=members, options=CallOptions(max_attempts=1))
         status, value = answer.status, answer.value
@@ -94,8 +94,7 @@ async def _compare(mux: Mux, number: int, call: dict[str, Any], ids: dict[str, s
         status, value = error.status, error.body
     except MuxError as error:
         return [f"{line}: the emulator gave no answer ({type(error).__name__})"]
-    data = cast("Mapping[str, object]", value).get("data") if isinstance(value, Mapping) else None
-    made = cast("Mapping[str, object]", data).get("id") if isinstance(data, Mapping) else None
+    made = _id_of(value)
     if isinstance(call.get("id"), str) and isinstance(made, str):
         ids[call["id"]] = made
     recorded = call.get("status")
@@ -135,6 +134,16 @@ def _kind(value: Any) -> str:
 
 def _with_ids(path: str, ids: Mapping[str, str]) -> str:
     return "/".join(ids.get(part) or (_unknown_id(part) if _ID(part) else part) for part in path.split("/"))
+
+
+def _id_of(value: object) -> object:
+    """Return the id of what an answer is about."""
+    data = cast("Mapping[str, object]", value).get("data") if isinstance(value, Mapping) else None
+    return cast("Mapping[str, object]", data).get("id") if isinstance(data, Mapping) else None
+
+
+def _members_with_ids(body: object, ids: Mapping[str, str]) -> Mapping[str, object] | None:
+    return cast("Mapping[str, object]", _values_with_ids(body, ids)) if isinstance(body, dict) else None
 
 
 def _unknown_id(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ EVERYWHERE: dict[str, Any] = {
 }
 
 
-def make_client(answer: Any, **more: Any) -> Mux:
+def make_client(answer: Callable[[SentRequest], HttpResponse], **more: Any) -> Mux:
     return Mux(
         token_id=TOKEN_ID,
         token_secret=CANARIES["token secret"],
