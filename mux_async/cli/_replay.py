@@ -143,7 +143,8 @@ def _id_of(value: object) -> object:
 
 
 def _members_with_ids(body: object, ids: Mapping[str, str]) -> Mapping[str, object] | None:
-    return cast("Mapping[str, object]", _values_with_ids(body, ids)) if isinstance(body, dict) else None
+    found = _values_with_ids(body, ids)
+    return cast("Mapping[str, object]", found) if isinstance(found, dict) else None
 
 
 def _unknown_id(name: str) -> str:
