@@ -210,7 +210,7 @@ def test_recording() -> None:
     assert "#EXT-X-PROGRAM-DATE-TIME:2026-01-01T00:00:01.000000Z" in whole
     assert "#EXT-X-PROGRAM-DATE-TIME:2026-01-01T00:00:21.000000Z" in cut
     missing = sum(line.startswith("#EXTINF") for line in whole) - sum(line.startswith("#EXTINF") for line in cut)
-    assert missing == 8  # five of one second, and three of five seconds
+    assert missing == 10  # three in the first second, four of one second, and three of five
     assert not [line for line in playlist("exclude_pdt=true") if "PROGRAM-DATE" in line]
 
 

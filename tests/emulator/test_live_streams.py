@@ -179,7 +179,7 @@ def test_playback(mode: str, extra: dict[str, Any]) -> None:
 
     assert len(shown) == 58
     assert all(after[: len(before)] == before for before, after in pairwise(shown))
-    assert len(shown[-1]) > len(shown[0]) == 2
+    assert len(shown[-1]) > len(shown[0]) == 6
     assert ended.body.decode().splitlines()[-1] == "#EXT-X-ENDLIST"
     assert [line for line in ended.body.decode().splitlines() if line in shown[-1]][: len(shown[-1])] == shown[-1]
     assert account.send("GET", f"/{playback_id}.m3u8").status == 412

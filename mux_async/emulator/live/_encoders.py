@@ -157,7 +157,7 @@ def _stop_recording(state: State, asset: Asset | None) -> None:
 
 def _recording(state: State, stream: LiveStream, type: Literal["content", "slate"]) -> Recording:
     first = SHORTEST if state.settings.instant else PLAYABLE - FIRST_FRAMES
-    return Recording(state.now, type, longest_segment=LONGEST_SEGMENT[stream.members["latency_mode"]], first_segment=first)
+    return Recording(state.now, type, longest_segment=LONGEST_SEGMENT[stream.members["latency_mode"]], first_segments=first)
 
 
 def complete(state: State, environment: Environment, stream: LiveStream) -> None:

@@ -61,7 +61,7 @@ def cut_recordings(recordings: Iterable[tuple[Recording, float]]) -> list[Listed
         if recording.duration is not None and (not ends or length - ends[-1] >= SHORTEST_SEGMENT):
             ends.append(_to_frame(length))
         elif not ends and not found:
-            ends.append(_to_frame(recording.first_segment))  # the stream is active with it
+            ends += _beginning(recording.first_segments)  # the stream is active with them
         found += _segments(len(found), begins, ends, recording.started_at)
         begins = found[-1].end if found else 0.0
     return found
@@ -69,10 +69,15 @@ def cut_recordings(recordings: Iterable[tuple[Recording, float]]) -> list[Listed
 
 def _whole_ends(recording: Recording, length: float) -> list[float]:
     """When the segments of a recording end that are whole."""
-    longest, first = recording.longest_segment, recording.first_segment
-    short = [] if length < first or first >= _SHORT else [first]
-    ends = [*short, *_multiples(_SHORT, min(length, longest - _SHORT)), *_multiples(longest, length)]
-    return [_to_frame(end) for end in ends]
+    longest, first = recording.longest_segment, recording.first_segments
+    begin = _beginning(first) if length + _NOTHING >= first else []
+    ends = [*_multiples(_SHORT, min(length, longest - _SHORT)), *_multiples(longest, length)]
+    return [*begin, *(end for end in map(_to_frame, ends) if not begin or end > begin[-1])]
+
+
+def _beginning(first: float) -> list[float]:
+    """Cut the first seconds in three: Chromium's own HLS player refuses a live playlist with fewer segments."""
+    return [_to_frame(first * part / 3) for part in (1, 2, 3)]
 
 
 def _to_frame(seconds: float) -> float:

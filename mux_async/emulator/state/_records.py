@@ -138,8 +138,8 @@ class Recording:
     """``None`` while it goes on."""
     longest_segment: float = 5.0
     """Seconds, by the latency mode of the live stream."""
-    first_segment: float = 1.0
-    """Seconds that can be played as soon as the stream is active."""
+    first_segments: float = 1.0
+    """Seconds that can be played as soon as the stream is active, in several segments."""
     stored: float | None = None
     """Seconds that are stored of what an encoder pushes; ``None`` if there is no such encoder, and the clock counts."""
 
