@@ -217,8 +217,8 @@ def test_delivery_usage() -> None:
     assert nothing["data"] == too_early == []
     assert nothing["timeframe"] == [int(START) - 13 * 3600, int(START) - 12 * 3600]
     assert (usage["total_row_count"], usage["page"], usage["limit"]) == (2, 1, 100)
-    assert [row["delivered_seconds"] for row in usage["data"]] == [15.0, 5.0]
-    assert first["delivered_seconds_by_resolution"] == {"tier_1080p": 10.0, "tier_720p": 5.0}
+    assert [row["delivered_seconds"] for row in usage["data"]] == [14.976, 4.992]
+    assert first["delivered_seconds_by_resolution"] == {"tier_1080p": 9.984, "tier_720p": 4.992}
     assert (first["asset_state"], first["passthrough"]) == ("deleted", "o")
     assert first["deleted_at"]
     assert usage["data"][1]["asset_state"] == "ready"
@@ -265,7 +265,7 @@ def test_usage_exports() -> None:
     assert page["data"][0]["download_url_expires_at"] == int(account.clock.now) + 60
     assert newest["date"] == "2026-01-01"
     assert newest["file_size"] == len(downloaded.body)
-    assert [(row["asset_id"], row["delivered_seconds"]) for row in rows] == [(asset["id"], "10.0")]
+    assert [(row["asset_id"], row["delivered_seconds"]) for row in rows] == [(asset["id"], "9.984")]
     assert len(account.data("GET", "/system/v1/usage/exports?timeframe[]=7:days")) == 7
     assert fetch(account, newest["download_url"].replace("2026-01-01", "2025-12-31")).status == 403
     assert fetch(account, newest["download_url"].partition("?")[0]).status == 403
