@@ -31,11 +31,12 @@ from mux_async.errors import ConfigurationError, MuxError
 from mux_async.limits import LimitEvent, StoreLost
 
 _LIBRARIES: Final = ("aiohttp", "anyio", "attrs", "cattrs", "msgspec", "orjson", "uvloop", "trio")
-_NOT_SECRET: Final = frozenset({"MUX_BASE_URL", "MUX_PROFILE", "MUX_LOG", "MUX_CA_FILE", "MUX_TRUST_ENV"})
+_NOT_SECRET: Final = frozenset({"MUX_BASE_URL", "MUX_PROFILE", "MUX_LOG", "MUX_CA_FILE", "MUX_CA_FOLDER", "MUX_TRUST_ENV"})
 """Variables whose value is shown."""
 VARIABLE_NAMES: Final = (
     *VARIABLES.values(),
     *NETWORK_VARIABLES,
+    "MUX_CA_FOLDER",
     "MUX_INGEST_DATABASE",
     "MUX_INGEST_KEY",
     "MUX_PROFILE",
