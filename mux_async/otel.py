@@ -225,7 +225,10 @@ class OpenTelemetryListener:
         error = event.error or (str(event.status) if event.status is not None and event.status >= 400 else None)
         if error is not None:
             attributes["error.type"] = error
-        self._instruments.request_duration.record(event.elapsed, attributes)
+        measured = {**attributes, "mux.operation": event.call.operation}
+        if event.call.bucket is not None:
+            measured["mux.rate_limit.bucket"] = event.call.bucket.value
+        self._instruments.request_duration.record(event.elapsed, measured)
         found = self._calls.get(event.id)
         if found is None or found.attempt is None:
             return
@@ -254,6 +257,8 @@ class OpenTelemetryListener:
 
     def _call_ended(self, event: CallEnded) -> None:
         attributes = {**self._tags, "mux.operation": event.call.operation, "mux.outcome": event.outcome}
+        if event.error is not None:
+            attributes["error.type"] = event.error
         self._instruments.call_duration.record(event.elapsed, attributes)
         found = self._calls.pop(event.id, None)
         if found is None:
@@ -413,6 +418,12 @@ class _Instruments:
             "Requests a second that the account is believed to be allowed",
         )
         meter.create_observable_gauge(
+            "mux.rate_limit.ceiling",
+            [self._observe_ceilings],
+            "{request}/s",
+            "Requests a second that the account is allowed, as configured",
+        )
+        meter.create_observable_gauge(
             "mux.rate_limit.closed", [self._observe_closed], "s", "Seconds until a bucket that a 429 closed opens"
         )
 
@@ -436,6 +447,9 @@ class _Instruments:
 
     def _observe_rates(self, _options: CallbackOptions) -> Iterable[Observation]:
         return [Observation(state.rate, attributes) for attributes, state in self._states()]
+
+    def _observe_ceilings(self, _options: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(state.ceiling, attributes) for attributes, state in self._states()]
 
     def _observe_closed(self, _options: CallbackOptions) -> Iterable[Observation]:
         return [Observation(state.closed_for, attributes) for attributes, state in self._states()]

@@ -17,14 +17,14 @@ from typing import Self
 import pytest
 
 
-def require(program: str) -> str:
-    """Return the path of *program*, which a Debian package of (nearly) the same name brings.
+def require(program: str, package: str | None = None) -> str:
+    """Return the path of *program*, which a Debian *package*, by default of (nearly) the same name, brings.
 
     Where it is missing the test is skipped; in CI, where nothing may be skipped unseen, it fails.
     """
     path = shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin")
     if path is None:
-        reason = f"{program} is not installed: apt-get install {program}"
+        reason = f"{program} is not installed: apt-get install {package or program}"
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)

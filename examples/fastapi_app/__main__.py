@@ -5,6 +5,7 @@
 Then open http://127.0.0.1:8000 (``PORT``). Against Mux itself: set ``MUX_TOKEN_ID``, ``MUX_TOKEN_SECRET``, ``MUX_SIGNING_KEY``,
 ``MUX_PRIVATE_KEY`` and ``MUX_WEBHOOK_SECRET``, and let webhooks reach ``/webhooks/mux``. It needs
 ``pip install 'mux-async[cli,jwt,media]' fastapi uvicorn``; without ``media`` the emulator shows nothing of what is uploaded.
+``METRICS=1`` adds ``/metrics`` for Prometheus (``examples/observability`` has a dashboard, alerts and a configuration).
 """
 
 from __future__ import annotations
@@ -67,6 +68,10 @@ async def main() -> None:
             await stack.enter_async_context(emulated_mux(f"{origin}/webhooks/mux"))
         mux = await stack.enter_async_context(Mux())
         app = create_app(mux, WebhookRouter(), await load_signer(mux))
+        if os.environ.get("METRICS"):
+            from examples.fastapi_app.metrics import add_metrics  # needs more libraries than the rest
+
+            add_metrics(app, mux)
         print(f"open {origin} (Mux is {mux.base_url})", flush=True)
         await uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning")).serve()
 
