@@ -441,22 +441,23 @@ class Mux:
         Raises:
             ConfigurationError: A function cannot be called or is asynchronous, or none is given.
         """
-        from mux_async._listeners import Listeners
+        return self._listeners().add(on_event, on_request, on_response)
+
+    def _listeners(self) -> Listeners:
+        """Return the listeners of all variants of this client, which are made here for the first."""
+        from mux_async._listeners import Listeners, creation
 
         engine = self._caller.engine
-        if engine.listeners is None:
-            engine.listeners = Listeners()
-        return engine.listeners.add(on_event, on_request, on_response)
+        with creation:  # two threads may each add the first one
+            if engine.listeners is None:
+                engine.listeners = Listeners()
+        return engine.listeners
 
     def _record(self, recorder: Recorder) -> None:
-        from mux_async._listeners import Listeners
         from mux_async.recorder import Recorder
 
         check_instance("recorder", recorder, Recorder, "it must be a Recorder, from mux_async.recorder")
-        engine = self._caller.engine
-        if engine.listeners is None:
-            engine.listeners = Listeners()
-        engine.listeners.add_recorder(recorder)
+        self._listeners().add_recorder(recorder)
 
     async def health(self, *, webhooks: ChecksStore | None = None, max_age: float = 30.0, timeout: float = 5.0) -> Health:
         """Check whether this program can work with Mux, for a readiness probe. A check that fails does not raise.

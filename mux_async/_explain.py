@@ -78,7 +78,12 @@ def _mappings(value: object) -> list[Mapping[str, Any]]:
 
 
 def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
+    return float(value) if isinstance(value, int | float) and abs(value) < 1e300 else 0.0
+
+
+def _word(value: object) -> str | None:
+    """Return *value* if it is text: what was read from a log may be anything."""
+    return value if isinstance(value, str) else None
 
 
 def _time_line(attempts: list[Mapping[str, Any]]) -> list[str]:
@@ -106,7 +111,7 @@ def _time_line(attempts: list[Mapping[str, Any]]) -> list[str]:
 
 
 def _of_attempt(attempt: Mapping[str, Any], elapsed: float) -> str:
-    status, phase, head = attempt.get("status"), attempt.get("phase"), attempt.get("head")
+    status, phase, head = attempt.get("status"), _word(attempt.get("phase")), attempt.get("head")
     text = f"answered {status} after {elapsed:.3f} s" if status else f"no answer after {elapsed:.3f} s"
     if isinstance(head, int | float):
         text += f" (first byte {head:.3f} s, body {max(0.0, elapsed - head):.3f} s)"
@@ -124,7 +129,7 @@ def _diagnose(kind: str, error: Mapping[str, Any], attempts: list[Mapping[str, A
     last: Mapping[str, Any] = attempts[-1] if attempts else {}
     advice = str(error.get("advice") or error.get("how") or "")
     repeat = _repeat(kind, error, attempts)
-    phase = error.get("phase") or last.get("phase")
+    phase = _word(error.get("phase")) or _word(last.get("phase"))
     if kind == "LimitWaitError":
         eta = error.get("eta")
         longer = f" (it would have waited {_number(eta):.1f} s)" if eta is not None else ""
@@ -245,7 +250,7 @@ def _repeat(kind: str, error: Mapping[str, Any], attempts: list[Mapping[str, Any
         return "yes: it only reads"
     if not attempts:
         return "yes, once the reason is gone: nothing was sent"
-    deliveries = {each.get("delivery") for each in attempts} | {error.get("delivery")}
+    deliveries = {_word(each.get("delivery")) for each in (*attempts, error)}
     if Delivery.ANSWERED.value in deliveries:
         return "no: it was done, only the answer is lost"
     if Delivery.MAYBE_PROCESSED.value in deliveries:

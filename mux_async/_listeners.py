@@ -12,8 +12,10 @@ from __future__ import annotations
 import inspect
 import itertools
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
@@ -31,6 +33,9 @@ logger = logging.getLogger(__name__)
 
 _LOG_INTERVAL: Final = 60.0
 """Seconds between two lines of the log about one listener."""
+
+creation: Final = threading.Lock()
+"""Held while a client or router looks whether it has `Listeners`, and makes them if not."""
 
 next_id: Callable[[], int] = itertools.count(1).__next__
 """Returns an id that is unique in this process."""
@@ -56,7 +61,7 @@ class Listening:
     def remove(self) -> None:
         """Call it no more. Any number of times, also from within the listener."""
         self.is_active = False
-        self._listeners.entries = tuple(each for each in self._listeners.entries if each is not self)
+        self._listeners.discard(self)
 
     def __enter__(self) -> Self:
         return self
@@ -66,6 +71,16 @@ class Listening:
 
     def __repr__(self) -> str:
         return f"<Listening {'active' if self.is_active else 'removed'}>"
+
+    def wants_calls(self) -> bool:
+        """Whether a call that begins now is to be reported to it; if it cannot say, it is."""
+        if self.is_enabled is None:
+            return True
+        try:
+            return bool(self.is_enabled())
+        except Exception as error:  # noqa: BLE001 - logged
+            self.failed(self.is_enabled, self, error)
+            return True
 
     def call(self, function: Callable[[Any], Any], value: object) -> Any:
         """Call one of the functions. What it raises is logged, and ``None`` returned."""
@@ -77,7 +92,7 @@ class Listening:
             self.failed(function, value, error)
         return None
 
-    def failed(self, function: Callable[[Any], Any], value: object, error: Exception) -> None:
+    def failed(self, function: Callable[..., Any], value: object, error: Exception) -> None:
         """Log that *function* failed on *value*, unless that was just said."""
         self._failures += 1
         now = time.monotonic()
@@ -109,16 +124,35 @@ class Recorder(Protocol):
 
 
 class Listeners:
-    """The listeners of a client or router. `entries` is replaced and never changed, so it can be read in any thread."""
+    """The listeners of a client or router. `entries` is replaced and never changed, so it can be read in any thread.
 
-    __slots__ = ("entries",)
+    Listeners can be added and removed in any thread, signal handler or finalizer, so there is no lock that one of them could hold.
+    """
+
+    __slots__ = ("_added", "entries")
 
     def __init__(self) -> None:
         self.entries: tuple[Listening, ...] = ()
+        self._added: list[Listening] = []
+
+    def _append(self, listening: Listening) -> None:
+        self._added.append(listening)
+        self._publish()
+
+    def discard(self, listening: Listening) -> None:
+        """Remove one, if it is there."""
+        with suppress(ValueError):
+            self._added.remove(listening)
+        self._publish()
+
+    def _publish(self) -> None:
+        # Another thread may replace `entries` with an older state; whoever writes last compares once more.
+        while self.entries != (current := tuple(self._added)):
+            self.entries = current
 
     def add_recorder(self, recorder: Recorder) -> None:
         """Add a recorder, for the life of the client."""
-        self.entries = (*self.entries, Listening(recorder.on_event, None, None, self, recorder))
+        self._append(Listening(recorder.on_event, None, None, self, recorder))
 
     def add(self, on_event: Listener | None, on_request: OnRequest | None, on_response: OnResponse | None) -> Listening:
         """Add functions, of which at least one is given.
@@ -131,13 +165,14 @@ class Listeners:
             _check_function(name, function)
         if all(function is None for function in given.values()):
             raise ConfigurationError("there is nothing to listen with; give on_event, on_request or on_response")
-        added = Listening(on_event, on_request, on_response, self, is_enabled=getattr(on_event, "is_enabled", None))
-        self.entries = (*self.entries, added)
+        is_enabled = getattr(on_event, "is_enabled", None)
+        added = Listening(on_event, on_request, on_response, self, is_enabled=is_enabled if callable(is_enabled) else None)
+        self._append(added)
         return added
 
     def are_enabled(self) -> bool:
         """Whether one of them wants to hear of a call that begins now."""
-        return any(each.is_enabled is None or each.is_enabled() for each in self.entries)
+        return any(each.wants_calls() for each in self.entries)
 
     def notify(self, event: ClientEvent) -> None:
         """Call every listener with *event*."""

@@ -159,10 +159,11 @@ class WebhookRouter(HandlerRegistration):
         Raises:
             ConfigurationError: The function cannot be called, or is asynchronous.
         """
-        from mux_async._listeners import Listeners
+        from mux_async._listeners import Listeners, creation
 
-        if self._listeners is None:
-            self._listeners = Listeners()
+        with creation:
+            if self._listeners is None:
+                self._listeners = Listeners()
         return self._listeners.add(on_event, None, None)
 
     async def check_store(self) -> None:

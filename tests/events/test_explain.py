@@ -149,6 +149,9 @@ async def test_errors_without_a_request() -> None:
     assert "NotFoundError" in explain(outer)
     assert "unknown" in explain({})
     assert "unknown" in explain({"type": 3, "attempts": ["x", {"elapsed": "y", "phase": 4}], "status": "z"})
+    odd = {"type": "AmbiguousOutcomeError", "phase": ["x"], "attempts": [{"phase": {}, "delivery": [1], "elapsed": 10**400}]}
+    assert "Repeat:" in explain({**odd, "operation": "POST /x"})
+    assert "Repeat:" in explain({**odd, "type": "ServerError", "operation": "POST /x"})
 
 
 async def test_every_error_is_explained() -> None:

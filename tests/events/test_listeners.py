@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from typing import Any
 
@@ -116,6 +117,55 @@ async def test_a_listener_that_blocks() -> None:
             tasks.start_soon(mux.with_options(deadline=5.0).video.assets.retrieve, f"a{number}")
 
     assert sorted(story(events)) == sorted(STORY * 3)
+
+
+async def test_listeners_added_in_many_threads() -> None:
+    """Of listeners that threads add and remove at the same moment, none is lost, and none stays."""
+    mux, start = client(answering()), threading.Barrier(8)
+    kept, interval = list[Any](), sys.getswitchinterval()
+
+    def add_and_remove() -> None:
+        start.wait()
+        for _ in range(300):
+            removed = mux.listen(lambda _: None)
+            mux.listen(kept.append)
+            removed.remove()
+
+    threads = [threading.Thread(target=add_and_remove) for _ in range(8)]
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    await mux.video.assets.retrieve("a1")
+
+    assert story(kept).count("call") == 8 * 300
+
+
+def _raise() -> bool:
+    raise RuntimeError("no configuration")
+
+
+@pytest.mark.parametrize("is_enabled", [True, _raise])
+async def test_an_odd_is_enabled(is_enabled: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """An attribute ``is_enabled`` of a listener that is no function, or raises, breaks no call, and hides none."""
+
+    class Listener:
+        def __init__(self) -> None:
+            self.events = list[Any]()
+            self.is_enabled = is_enabled
+
+        def __call__(self, event: Any) -> None:
+            self.events.append(event)
+
+    listener = Listener()
+    await client(answering(), listeners=[listener]).video.assets.retrieve("a1")
+
+    assert story(listener.events) == STORY
+    assert len(caplog.records) == (is_enabled is not True)
 
 
 async def test_a_listener_that_removes_itself() -> None:

@@ -303,6 +303,19 @@ async def test_pages_that_come_back(transport: Chosen) -> None:
     assert leaks_of(error) == []
 
 
+async def test_strict_mode(transport: Chosen) -> None:
+    """In strict mode the error names what is unknown, and shows no value, neither unknown nor known."""
+    secret = CANARIES["stream key"]
+    body = {"id": "x", "stream_key": secret, "srt_secret": secret, secret: secret, "status": secret, "tracks": [{"x": secret}]}
+    async with serve(reply(200, as_json({"data": body}))) as origin, make_client(origin, transport, strict=True) as mux:
+        error = await caught(read(mux))
+
+    assert isinstance(error, errors.DriftError), repr(error)
+    assert len(error.places) >= 3
+    assert leaks_of(error) == []
+    assert leaks(f"{error.to_dict()} {explain(error)}") == []
+
+
 async def test_wrong_arguments(transport: Chosen) -> None:
     """What cannot be sent is refused without being shown, whichever argument it is."""
     async with make_client("http://127.0.0.1:9", transport) as mux:
@@ -381,6 +394,7 @@ def test_every_status_error_is_tried() -> None:
         errors.ConnectError,
         errors.RepeatedPageError,
         errors.DeadlineExceededError,
+        errors.DriftError,
         errors.ClosedError,
         errors.LimitWaitError,
         errors.InvalidRequestError,
