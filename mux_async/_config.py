@@ -227,7 +227,9 @@ def tell_foreign_host(base_url: str) -> None:
     except ValueError:
         return  # `check_base_url` refuses it
     if host and host != "mux.com" and not host.endswith(".mux.com") and not is_loopback(host):
-        logger.warning("MUX_BASE_URL: requests and the access token go to %s, which is not Mux's", host)
+        logger.warning(
+            "MUX_BASE_URL: requests and the access token go to %s, which is not Mux's", host, extra={"mux_host": host}
+        )
 
 
 def is_loopback(host: str) -> bool:

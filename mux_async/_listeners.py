@@ -51,7 +51,7 @@ class Listening:
     _listeners: Listeners
     recorder: Recorder | None = None
     """Gets requests and answers too, which it redacts."""
-    is_enabled: Callable[[], bool] | None = None
+    is_enabled: Callable[[], object] | None = None
     """Says for each call whether it is to be reported; ``None`` for all."""
     is_active: bool = True
     """Whether it is still called."""
@@ -71,16 +71,6 @@ class Listening:
 
     def __repr__(self) -> str:
         return f"<Listening {'active' if self.is_active else 'removed'}>"
-
-    def wants_calls(self) -> bool:
-        """Whether a call that begins now is to be reported to it; if it cannot say, it is."""
-        if self.is_enabled is None:
-            return True
-        try:
-            return bool(self.is_enabled())
-        except Exception as error:  # noqa: BLE001 - logged
-            self.failed(self.is_enabled, self, error)
-            return True
 
     def call(self, function: Callable[[Any], Any], value: object) -> Any:
         """Call one of the functions. What it raises is logged, and ``None`` returned."""
@@ -172,11 +162,22 @@ class Listeners:
 
     def are_enabled(self) -> bool:
         """Whether one of them wants to hear of a call that begins now."""
-        return any(each.wants_calls() for each in self.entries)
+        return any(_wants_calls(each) for each in self.entries)
 
     def notify(self, event: ClientEvent) -> None:
         """Call every listener with *event*."""
         notify(self.entries, event)
+
+
+def _wants_calls(listening: Listening) -> bool:
+    """Whether a call that begins now is to be reported to it; if it cannot say, it is."""
+    if listening.is_enabled is None:
+        return True
+    try:
+        return bool(listening.is_enabled())
+    except Exception as error:  # noqa: BLE001 - logged
+        listening.failed(listening.is_enabled, listening, error)
+        return True
 
 
 def notify(entries: Iterable[Listening], event: ClientEvent) -> None:

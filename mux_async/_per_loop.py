@@ -179,7 +179,8 @@ class _Scope:
                 try:
                     resource.abandon()
                 except Exception:
-                    logger.debug("closing %r without its event loop failed", resource, exc_info=True)
+                    extra = {"mux_resource": type(resource).__name__}
+                    logger.debug("closing %r without its event loop failed", resource, exc_info=True, extra=extra)
 
     def detach(self) -> object:
         """Remove everything from the owners, in a forked child, and return it."""
@@ -237,7 +238,7 @@ async def _close(*resources: Closable) -> None:
         try:
             await resource.aclose()
         except Exception:
-            logger.debug("closing %r failed", resource, exc_info=True)
+            logger.debug("closing %r failed", resource, exc_info=True, extra={"mux_resource": type(resource).__name__})
 
 
 async def _awaited(closing: Coroutine[Any, Any, None]) -> None:

@@ -200,7 +200,9 @@ class WebhookStream:
             event = None
         if event is None or not all(isinstance(cast("object", each), str) for each in (event.id, event.type)):
             self._not_events += 1
-            logger.warning("a message in the stream of events was skipped: it is not an event")
+            logger.warning(
+                "a message in the stream of events was skipped: it is not an event", extra={"mux_reason": "not_an_event"}
+            )
             return None
         self._deliver(event)
         if self._pattern is not None and self._pattern.fullmatch(event.type) is None:
@@ -225,7 +227,8 @@ class WebhookStream:
         if chunk is not None:
             self._messages.extend(self._parser.feed(chunk))
         if self._parser.skipped > before:
-            logger.warning("a message in the stream of events was skipped: it is larger than %d bytes", MAX_SIZE)
+            extra = {"mux_reason": "too_large"}
+            logger.warning("a message in the stream of events was skipped: it is larger than %d bytes", MAX_SIZE, extra=extra)
 
     async def _reconnect(self) -> None:
         """Pause, and connect; again, as long as what fails may pass by itself."""
@@ -234,7 +237,10 @@ class WebhookStream:
             pause = min(pause, _LONGEST_PAUSE) * (0.5 + self._caller.engine.config.random.random() / 2)
             self._failures += 1
             logger.info(
-                "the stream of events ended (%s); connecting again in %.1f s", self._lost or "the server ended it", pause
+                "the stream of events ended (%s); connecting again in %.1f s",
+                self._lost or "the server ended it",
+                pause,
+                extra={"mux_failures": self._failures, "mux_delay": pause},
             )
             self._report(StreamStatus(is_connected=False, error=self._lost, retry_in=pause))
             await anyio.sleep(pause)

@@ -153,7 +153,9 @@ class Recorder:
         try:
             _replace(self._path, json.dumps(report, indent=1).encode())
         except OSError as error:
-            logger.error("the recorded calls cannot be written to %s: %s", self._path.name, error.strerror)  # noqa: TRY400
+            extra = {"mux_file": self._path.name}
+            text = "the recorded calls cannot be written to %s: %s"
+            logger.error(text, self._path.name, error.strerror, extra=extra)  # noqa: TRY400 - it says no more
 
     def _redacted_path(self, path: str, template: str | None) -> str:
         parts = path.split("/")

@@ -199,7 +199,9 @@ class Reconciler:
                 try:
                     await self._settle(await reconcile(self._client, self._clock, dict(self._unknown)))
                 except MuxError as error:
-                    logger.info("looking up %d creates failed (%s); trying again in %g s", len(self._unknown), error, RETRY)
+                    count = len(self._unknown)
+                    extra = {"mux_items": count, "mux_delay": RETRY}
+                    logger.info("looking up %d creates failed (%s); trying again in %g s", count, error, RETRY, extra=extra)
                     await anyio.sleep(RETRY)
                 else:
                     await self._sleep_until_settled()

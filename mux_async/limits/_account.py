@@ -257,7 +257,7 @@ class AccountLimits:
             with anyio.CancelScope(shield=True, deadline=anyio.current_time() + seconds):
                 return await command
         except Exception:
-            logger.exception("the limits' store failed")
+            logger.exception("the limits' store failed", extra={"mux_account": self.label})
         return None
 
     async def aclose(self) -> None:
@@ -350,7 +350,7 @@ class AccountLimits:
                 listener(event)
             except Exception:
                 # The call that caused the event holds a grant, or has its answer: a listener must not lose it.
-                logger.exception("a listener of the limits failed on %r", event)
+                logger.exception("a listener of the limits failed on %r", event, extra={"mux_account": self.label})
 
 
 def _count(text: str | None) -> int | None:

@@ -216,7 +216,8 @@ class WebhookRouter(HandlerRegistration):
         except WebhookError as error:
             return self.refuse(error)
         if not isinstance(cast("object", event.id), str) or not event.id or not isinstance(cast("object", event.type), str):
-            logger.warning("a delivery was refused: the signature is valid, but the body is not an event with id and type")
+            text = "a delivery was refused: the signature is valid, but the body is not an event with id and type"
+            logger.warning(text, extra={"mux_reason": "not_an_event", "mux_status": 400})
             return self._refuse(WebhookAnswer(400, "refused: not an event"))
         listening = self._listening
         if not listening:
@@ -293,7 +294,7 @@ class WebhookRouter(HandlerRegistration):
             is_done = await self._run(event, entries, claim)
         finally:
             if not is_done:
-                await self._release(key, token)
+                await self._release(event, key, token)
         if not is_done:
             return WebhookAnswer(500, "a handler failed")
         with anyio.CancelScope(shield=True):  # the handlers have finished, and this must be recorded
@@ -326,12 +327,12 @@ class WebhookRouter(HandlerRegistration):
             return False
         return True
 
-    async def _release(self, key: EventKey, token: str) -> None:
+    async def _release(self, event: WebhookEvent, key: EventKey, token: str) -> None:
         with anyio.CancelScope(shield=True):  # short; otherwise the event would be blocked until the claim expires
             try:
                 await self._store.release(key, token)
             except EventStoreError as error:
-                logger.warning("%s; the event is free again when its claim expires", error)
+                logger.warning("%s; the event is free again when its claim expires", error, extra=_extra(event))
 
 
 async def _read(chunks: AsyncIterable[bytes], bound: int) -> bytes | None:
@@ -350,16 +351,18 @@ async def _read(chunks: AsyncIterable[bytes], bound: int) -> bytes | None:
 
 
 def _too_large(bound: int) -> WebhookAnswer:
-    logger.warning("a delivery was refused: its body is larger than %d bytes; if Mux sent it, raise max_body", bound)
+    extra = {"mux_reason": "too_large", "mux_status": 413}
+    logger.warning(
+        "a delivery was refused: its body is larger than %d bytes; if Mux sent it, raise max_body", bound, extra=extra
+    )
     return WebhookAnswer(413, f"refused: larger than {bound} bytes")
 
 
 def refused(error: WebhookError) -> WebhookAnswer:
     """Return the response to a delivery that must not be handled, and log why."""
-    logger.warning("a delivery was refused: %s", error)
-    return WebhookAnswer(
-        400, f"refused: {error.reason.replace('_', ' ')}" if isinstance(error, SignatureError) else "refused: not an event"
-    )
+    reason = error.reason if isinstance(error, SignatureError) else "not_an_event"
+    logger.warning("a delivery was refused: %s", error, extra={"mux_reason": reason, "mux_status": 400})
+    return WebhookAnswer(400, f"refused: {reason.replace('_', ' ')}")
 
 
 def _extra(event: WebhookEvent) -> dict[str, object]:

@@ -21,6 +21,7 @@ from tests.events.recording import client, recorded, script
 
 SOURCES = Path(mux_async.__file__).parent
 FREE = LimitSettings(enabled=False)
+WRITES = {f"logger.{level}" for level in ("debug", "info", "warning", "error", "exception", "critical", "log")}
 LOGGERS = ("mux_async", "mux_async_aiohttp", "mux_async_httpx")
 
 PROGRAM = """
@@ -120,6 +121,20 @@ def test_only_our_loggers(loggers: None, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("MUX_LOG", "trace")
     with pytest.raises(ConfigurationError, match="MUX_LOG is 'trace'; it is one of 'debug', 'info'"):
         make()
+
+
+def test_every_line_has_fields() -> None:
+    """Every line that the package logs has fields, so that a program can search for what it is about."""
+    lines = dict[str, bool]()
+    for path in SOURCES.rglob("*.py"):
+        if "emulator" in path.parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in WRITES:
+                lines[f"{path.relative_to(SOURCES)}:{node.lineno}"] = any(each.arg == "extra" for each in node.keywords)
+
+    assert len(lines) > 35
+    assert not [line for line, has_fields in lines.items() if not has_fields]
 
 
 def test_names_of_fields() -> None:

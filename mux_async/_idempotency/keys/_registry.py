@@ -93,7 +93,7 @@ class KeyRegistry:
         try:
             reply = await self._ask(self._shared, name, KeyCommand("claim", token, LEASE))
         except KeyStoreLostError as error:
-            logger.warning(_LOST, error)
+            logger.warning(_LOST, error, extra={"mux_store": type(self._shared).__name__})
             return _held(local, is_store_lost=True)
         except BaseException:
             self._local.perform_now(name, KeyCommand("unknown", token))
@@ -128,7 +128,7 @@ class KeyRegistry:
         try:
             return (await self._ask(self._shared, name, command)).is_mine
         except KeyStoreLostError as error:
-            logger.warning(_LOST, error)
+            logger.warning(_LOST, error, extra={"mux_store": type(self._shared).__name__})
             return True
 
     async def _ask(self, store: KeyStore, name: str, command: KeyCommand) -> KeyReply:

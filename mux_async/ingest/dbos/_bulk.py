@@ -209,7 +209,7 @@ def count_outcome(database: Database, key: str, error: str | None) -> None:
         failures, most = run(sql, statement, id=job).one()
         if most and failures >= most:
             reason = f"{failures} rows failed one after the other, the last with: {error}"
-            logger.error("a bulk change ends early: %s", reason)
+            logger.error("a bulk change ends early: %s", reason, extra={"mux_bulk": job, "mux_failures": failures})
             stored = database.storage.serialize(reason)
             run(sql, "UPDATE mux_ingest.bulk SET reason = coalesce(reason, :reason) WHERE id = :id", reason=stored, id=job)
             run(

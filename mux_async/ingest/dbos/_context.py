@@ -53,7 +53,8 @@ class WorkerContext:
                 raise asyncio.CancelledError
             return await work
         except (InternalError, OperationalError) as error:
-            logger.warning("a step cannot be stored, and is repeated: %s", type(error.orig).__name__)
+            extra = {"mux_workflow": self.tasks[task], "mux_error": type(error.orig).__name__}
+            logger.warning("a step cannot be stored, and is repeated: %s", extra["mux_error"], extra=extra)
             raise asyncio.CancelledError from error  # without an outcome; the worker finds it later
         finally:
             del self.tasks[task]
@@ -71,7 +72,8 @@ class WorkerContext:
     def give_up(self, error: MuxError) -> None:
         """Stop the worker: every other item and row would fail as well. They stay for others."""
         if self.failure is None:
-            logger.error("no item can be worked on, so that this worker ends: %s", error)
+            extra = {"mux_error": type(error).__name__}
+            logger.error("no item can be worked on, so that this worker ends: %s", error, extra=extra)
             self.failure = error
         self.stopping.set()
 

@@ -84,7 +84,8 @@ class BulkRows:
         try:
             outcome = await attempt(caller, method.operation, call, order["key"], before, now)
         except Exception as error:
-            logger.exception("the outcome of row %d (%s) is unknown", order["row"], call.label)
+            extra = {"mux_operation": order["operation"], "mux_row": order["row"]}
+            logger.exception("the outcome of row %d (%s) is unknown", order["row"], call.label, extra=extra)
             outcome = RowFinished(call, RowStage.UNKNOWN, error=MuxError(f"unexpected {type(error).__name__}: {error}"))
         # In the step, as another worker that replays its outcome need not stop.
         if isinstance(outcome, Postponed) and outcome.fatal is not None:

@@ -237,12 +237,14 @@ class Worker:
             try:
                 await to_thread.run_sync(self._beat)
                 if self._fence.is_lost:
-                    logger.error("others have taken over the items of this worker, which was suspended for too long")
+                    text = "others have taken over the items of this worker, which was suspended for too long"
+                    logger.error(text, extra={"mux_worker": self._executor})
                     self.stop()
                     return
                 await to_thread.run_sync(self._adopt)
             except Exception as error:  # noqa: BLE001 - DBOS and the driver raise their own; without heartbeats nothing is sent
-                logger.warning("the database cannot be used: %s", type(error).__name__)
+                extra = {"mux_worker": self._executor, "mux_error": type(error).__name__}
+                logger.warning("the database cannot be used: %s", type(error).__name__, extra=extra)
 
     def _adopt(self) -> None:
         """Return the items of silent workers to their queues, which are named as their workflows."""
@@ -262,7 +264,8 @@ class Worker:
                 orphans = [(str(row[0]), list(row[1])) for row in found] + self._find_lost(sql)
                 sql.commit()
                 for queue, workflows in orphans:
-                    logger.info("returning %d items that no worker runs to their queue %s", len(workflows), queue)
+                    extra = {"mux_worker": self._executor, "mux_queue": queue, "mux_items": len(workflows)}
+                    logger.info("returning %d items that no worker runs to their queue %s", len(workflows), queue, extra=extra)
                     self._database.client.resume_workflows(workflows, queue_name=queue)
             finally:
                 run(sql, "SELECT pg_advisory_unlock(4086)")
