@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -210,8 +211,14 @@ def _union(api: Api, union: Union, names: Names) -> list[str]:
         f"{union.name}: TypeAlias = {' | '.join(members)} | Mapping[str, object]",
         *docstring(wrap(f"{text} A mapping when ``{union.tag}`` is not known to this version.", 6)),
         f"{variants_name(union.name)}: Final = Variants({quoted(union.tag)}, {{{', '.join(readers)}}})",
+        f'"""The classes of `{union.name}` by their ``{union.tag}``."""',
         "",
     ]
+
+
+def _id_words(name: str) -> str:
+    """Return ``Live stream id`` for ``LiveStreamId``."""
+    return re.sub(r"(?<!^)(?=[A-Z])", " ", name.removesuffix("Text")).capitalize()
 
 
 def _ids(api: Api) -> str:
@@ -226,7 +233,7 @@ def _ids(api: Api) -> str:
         "from __future__ import annotations",
         "from typing import NewType",
         "",
-        *(f'{name} = NewType("{name}", str)' for name in api.ids),
+        *(f'{name} = NewType("{name}", str)\n"""{_id_words(name)}, a plain ``str`` at run time."""' for name in api.ids),
     ]
     return "\n".join(lines) + "\n"
 

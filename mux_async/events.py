@@ -455,6 +455,7 @@ ClientEvent: TypeAlias = (
     | WebhookRefused
     | LiveEventRead
 )
+"""Any event that a listener gets."""
 Listener: TypeAlias = Callable[[ClientEvent], object]
 """Called with every event. It must return at once: the call waits for it. For work that waits, put the event into a memory stream."""
 

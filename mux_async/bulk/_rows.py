@@ -13,6 +13,7 @@ from mux_async._text_encoding import EncodingError, decode, is_text, stripped
 from mux_async.errors import InvalidRequestError
 
 ListForm: TypeAlias = Literal["lines", "csv", "jsonl", "json"]
+"""How the file of a list is written: one value a line, CSV, JSON a line, or a JSON array."""
 Row: TypeAlias = Mapping[str, object]
 """Values by the names of arguments. `Cell` values are texts of a table, which are converted to the type of their argument."""
 

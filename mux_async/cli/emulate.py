@@ -59,7 +59,9 @@ from mux_async.limits import LimitScope
 __all__ = ["DEFAULT_PORT", "Trouble", "banner", "emulate"]
 
 DEFAULT_PORT = 8787
+"""The port on which ``mux-async emulate`` listens."""
 Trouble: TypeAlias = tuple[list[Fault], list[WebhookFault], list[WorkFault]]
+"""Faults of requests, of webhook deliveries, and of the processing of media."""
 _ModelName: TypeAlias = Literal["token", "fixed", "sliding", "token-bucket", "fixed-window", "sliding-window"]
 _MODELS: dict[str, LimitModel] = {"token": "token-bucket", "fixed": "fixed-window", "sliding": "sliding-window"}
 

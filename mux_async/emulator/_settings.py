@@ -57,6 +57,7 @@ class Token:
 
 
 DEFAULT_TOKEN = Token("test-token", "test-secret")
+"""The access token that an emulator accepts unless its settings name others."""
 
 PUBLISHED_RATES: Mapping[Bucket, float] = {
     Bucket.POST: 1.0,

@@ -151,6 +151,7 @@ class RunsAdopted:
 
 
 IngestEvent: TypeAlias = ItemMoved | ItemProgress | ItemFinished | ItemSkipped | RunsAdopted
+"""Any event of an ingest."""
 EventCallback: TypeAlias = Callable[[IngestEvent], object]
 """Called with every event; must return at once."""
 

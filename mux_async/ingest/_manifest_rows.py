@@ -18,6 +18,7 @@ import attrs
 from mux_async._text_encoding import is_text, legible, legible_all, stripped
 
 ManifestForm: TypeAlias = Literal["lines", "null", "jsonl", "json", "csv"]
+"""How a list is written: one item a line, items that end with NUL, JSON a line, a JSON array, or CSV."""
 Row: TypeAlias = Mapping[str, object]
 Numbered: TypeAlias = "tuple[int, Row | Problem]"
 

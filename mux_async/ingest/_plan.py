@@ -32,7 +32,9 @@ from mux_async.ingest._signed_urls import without_signature
 T = TypeVar("T")
 
 Dedup: TypeAlias = Literal["key", "content", "none"]
+"""What makes two items one: the same key, the same content, or nothing."""
 OnBadLine: TypeAlias = Literal["stop", "skip"]
+"""What a line of a list that cannot be read does: ``stop`` before anything is sent, or ``skip`` the line."""
 Source: TypeAlias = "str | bytes | os.PathLike[str]"
 Sources: TypeAlias = "Source | Iterable[Source]"
 Manifests: TypeAlias = "str | os.PathLike[str] | Manifest | Iterable[str | os.PathLike[str] | Manifest]"

@@ -169,6 +169,7 @@ class Reconcile:
 
 
 Step: TypeAlias = Create | Send | WaitReady | Reconcile
+"""What to do next for an item."""
 
 
 # Events
@@ -258,6 +259,7 @@ ItemEvent: TypeAlias = (
     | Died
     | Retried
 )
+"""Any event that changes the state of an item."""
 
 
 def next_step(state: ItemState) -> Step | None:

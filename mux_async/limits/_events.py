@@ -71,5 +71,6 @@ class StoreRestored:
 
 StoreEvent: TypeAlias = StoreLost | StoreRestored
 LimitEvent: TypeAlias = RequestDelayed | RequestThrottled | StoreLost | StoreRestored
+"""Any event of the rate limits."""
 LimitListener: TypeAlias = Callable[[LimitEvent], object]
 """Called with every wait and every 429, and when a shared store is lost or restored; must return at once."""

@@ -24,6 +24,7 @@ that is reserved for ``interactive``. ``batch``: evenly spaced, does not use the
 """
 
 PRIORITIES: Final[tuple[Priority, ...]] = ("interactive", "default", "batch")
+"""All priorities, the first to be served first."""
 
 _GUARANTEED: Final[tuple[Priority, ...]] = ("default", "batch")
 

@@ -32,24 +32,46 @@ __all__ = [
 ]
 
 AnnotationId = NewType("AnnotationId", str)
+"""Annotation id, a plain ``str`` at run time."""
 AssetId = NewType("AssetId", str)
+"""Asset id, a plain ``str`` at run time."""
 BroadcastId = NewType("BroadcastId", str)
+"""Broadcast id, a plain ``str`` at run time."""
 DirectiveId = NewType("DirectiveId", str)
+"""Directive id, a plain ``str`` at run time."""
 DirectiveRunId = NewType("DirectiveRunId", str)
+"""Directive run id, a plain ``str`` at run time."""
 DrmConfigurationId = NewType("DrmConfigurationId", str)
+"""Drm configuration id, a plain ``str`` at run time."""
 EnvironmentId = NewType("EnvironmentId", str)
+"""Environment id, a plain ``str`` at run time."""
 IncidentId = NewType("IncidentId", str)
+"""Incident id, a plain ``str`` at run time."""
 JobId = NewType("JobId", str)
+"""Job id, a plain ``str`` at run time."""
 LiveStreamId = NewType("LiveStreamId", str)
+"""Live stream id, a plain ``str`` at run time."""
 PlaybackIdText = NewType("PlaybackIdText", str)
+"""Playback id, a plain ``str`` at run time."""
 PlaybackRestrictionId = NewType("PlaybackRestrictionId", str)
+"""Playback restriction id, a plain ``str`` at run time."""
 SigningKeyId = NewType("SigningKeyId", str)
+"""Signing key id, a plain ``str`` at run time."""
 SimulcastTargetId = NewType("SimulcastTargetId", str)
+"""Simulcast target id, a plain ``str`` at run time."""
 SpaceId = NewType("SpaceId", str)
+"""Space id, a plain ``str`` at run time."""
 StaticRenditionId = NewType("StaticRenditionId", str)
+"""Static rendition id, a plain ``str`` at run time."""
 TrackId = NewType("TrackId", str)
+"""Track id, a plain ``str`` at run time."""
 TranscriptionVocabularyId = NewType("TranscriptionVocabularyId", str)
+"""Transcription vocabulary id, a plain ``str`` at run time."""
 UploadId = NewType("UploadId", str)
+"""Upload id, a plain ``str`` at run time."""
 VideoViewId = NewType("VideoViewId", str)
+"""Video view id, a plain ``str`` at run time."""
 WebInputId = NewType("WebInputId", str)
+"""Web input id, a plain ``str`` at run time."""
 WebhookId = NewType("WebhookId", str)
+"""Webhook id, a plain ``str`` at run time."""

@@ -1088,6 +1088,7 @@ SOURCE_MUX_API_VARIANTS: Final = Variants(
         "request_shots": SourceMuxApiRequestShots,
     },
 )
+"""The classes of `SourceMuxApi` by their ``action``."""
 
 WorkflowBinding: TypeAlias = (
     SummarizeBinding
@@ -1124,6 +1125,7 @@ WORKFLOW_BINDING_VARIANTS: Final = Variants(
         "find-best-thumbnails": FindBestThumbnailsBinding,
     },
 )
+"""The classes of `WorkflowBinding` by their ``workflow``."""
 
 ResourceDeclaration: TypeAlias = TrackResourceDeclaration | ShotsResourceDeclaration | Mapping[str, object]
 """Something that must be ready on the asset before the workflows that name it start. A mapping when ``type`` is
@@ -1132,6 +1134,7 @@ not known to this version.
 RESOURCE_DECLARATION_VARIANTS: Final = Variants(
     "type", {"video.asset.track": TrackResourceDeclaration, "video.asset.shots": ShotsResourceDeclaration}
 )
+"""The classes of `ResourceDeclaration` by their ``type``."""
 
 Source: TypeAlias = SourceExternal | SourceRequired | SourceWorkflow | SourceMuxApi | Mapping[str, object]
 """Where a declared resource comes from, told apart by ``via``. A mapping when ``via`` is not known to this
@@ -1141,3 +1144,4 @@ SOURCE_VARIANTS: Final = Variants(
     "via",
     {"external": SourceExternal, "required": SourceRequired, "workflow": SourceWorkflow, "mux_api": SOURCE_MUX_API_VARIANTS},
 )
+"""The classes of `Source` by their ``via``."""

@@ -285,3 +285,4 @@ NODE_STATE_VARIANTS: Final = Variants(
         "waiting_for_source_workflow": NodeStateWaitingForSourceWorkflow,
     },
 )
+"""The classes of `NodeState` by their ``status``."""

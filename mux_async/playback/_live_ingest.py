@@ -12,6 +12,7 @@ from mux_async._tracebacks import hides_locals
 from mux_async.errors import InvalidRequestError
 
 Region: TypeAlias = Literal["global", "us-east", "us-west", "eu-west"]
+"""Where an encoder connects; ``global`` takes the nearest."""
 _HOSTS: Final = {
     "global": "global-live.mux.com",
     "us-east": "us-east.live.mux.com",

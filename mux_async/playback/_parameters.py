@@ -107,6 +107,7 @@ class ParamsByKind(TypedDict, total=False):
 
 
 AnyParams: TypeAlias = VideoParams | ThumbnailParams | AnimatedParams | StoryboardParams | NoParams | Mapping[str, object]
+"""Parameters of any kind of playback URL; a mapping is sent as it is."""
 
 _LARGEST: Final = 2**53 - 1
 """The upper bound where Mux documents none: most languages cannot represent larger integers exactly."""

@@ -22,7 +22,9 @@ DEFAULT_LIFETIME: Final = "7d"
 """The default of both official signers."""
 
 CountsOf: TypeAlias = Literal["video", "asset", "playback", "live_stream"]
+"""What the viewer counts of a token are about."""
 SpaceRole: TypeAlias = Literal["publisher", "subscriber"]
+"""What the holder of a space's token may do."""
 
 COUNTS_AUDIENCES: Final[Mapping[str, str]] = {
     "video": "video_id",

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 KeyIdIn: TypeAlias = Literal["both", "header", "payload"]
+"""Where a token has the id of its signing key; Mux documents both places."""
 _FEW: Final = 4
 """Up to this many signatures are made in the event loop, which takes about a millisecond."""
 _CHUNK: Final = 64

@@ -32,6 +32,7 @@ MAX_LENGTH: Final = 8192
 Reason: TypeAlias = Literal[
     "malformed", "algorithm", "unknown_key", "signature", "claims", "audience", "subject", "expired", "not_yet_valid"
 ]
+"""Why a token was refused."""
 _FORM: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
 
 

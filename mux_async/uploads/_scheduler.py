@@ -68,6 +68,7 @@ class UploadSettings:
 
 
 DEFAULT_UPLOAD_SETTINGS = UploadSettings()
+"""What uploads may use together where a client sets nothing."""
 
 
 class UploadScheduler:

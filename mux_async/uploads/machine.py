@@ -41,8 +41,11 @@ __all__ = [
 GRANULE: Final = 256 * 1024
 """Every chunk but the last is a multiple of this (facts/BEHAVIOUR.md, section 5.2)."""
 MIN_CHUNK_SIZE: Final = GRANULE
+"""The smallest chunk, in bytes; sizes are multiples of it."""
 DEFAULT_CHUNK_SIZE: Final = 8 * 1024 * 1024
+"""Bytes of a chunk where nothing else is set."""
 MAX_CHUNK_SIZE: Final = 64 * 1024 * 1024
+"""The largest chunk, in bytes."""
 
 _CHUNK_TIME: Final = 8.0
 """Seconds a chunk should take: long compared with a round trip, short enough to be sent again."""
@@ -177,6 +180,7 @@ class UploadFailed:
 
 
 UploadAction: TypeAlias = SendChunk | QueryOffset | Wait | UploadDone | UploadFailed
+"""What to do next for an upload."""
 
 
 @attrs.frozen
@@ -215,6 +219,7 @@ class WaitEnded:
 
 
 UploadEvent: TypeAlias = ResponseReceived | ConnectionFailed | WaitEnded
+"""What happened to an upload."""
 
 
 class UploadMachine:

@@ -58,6 +58,7 @@ class Ended:
 
 
 Event: TypeAlias = PublishRequested | Media | Ended
+"""What a session reports of an encoder: it asks to publish, sends media, or stops."""
 _Step: TypeAlias = Literal["hello", "echo", "commands", "asked", "publishing", "ended"]
 
 
