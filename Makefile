@@ -12,7 +12,7 @@ SOURCES := mux_async transports codegen tools tests examples benchmarks
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test proofs lint format types unit bench example mutants codegen check-codegen api layers constraints build clean
+.PHONY: help demo test proofs lint format types unit bench example mutants codegen check-codegen api layers docs constraints build clean
 
 help: ## Say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -64,6 +64,9 @@ api: $(VENV)/.dev-installed ## Write the listing of the public API, docs/api.txt
 
 layers: $(VENV)/.dev-installed ## Draw the layers in CONTRIBUTING.md again, from the imports
 	$(BIN)/python -m tools.layers
+
+docs: $(VENV)/.dev-installed ## Build the documentation site into build/site/html, and check it
+	$(BIN)/python -m tools.site
 
 check-codegen: $(VENV)/.dev-installed ## Fail if the generated code is not what the generator writes
 	$(BIN)/python -m codegen --check

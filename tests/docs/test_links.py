@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tools.site.build import documents, listed_pages
+
 TREE = Path(__file__).parents[2]
 DOCUMENTS = [*TREE.glob("*.md"), *TREE.glob("docs/**/*.md"), *TREE.glob("codegen/**/*.md"), *TREE.glob("benchmarks/*.md")]
 LINK = re.compile(r"\]\(([^)#\s]+?)(?:#([^)\s]+))?\)")
@@ -39,3 +41,8 @@ def test_files(document: Path) -> None:
     """A file that a document names is in the tree."""
     for name in FILE.findall(document.read_text("utf-8")):
         assert (TREE / name).exists(), f"{name} is not in the tree"
+
+
+def test_every_document_is_in_the_navigation() -> None:
+    """Each document is in the navigation of the site once, and what is in the navigation exists."""
+    assert listed_pages() == documents(), "put the page into nav in zensical.toml"
