@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 import anyio
 import attrs
 
-from mux_async._checks import check_number
+from mux_async._checks import check_number, wrong
 from mux_async._models.times import parse_http_date
 from mux_async._options import CallOptions
 from mux_async.errors import (
@@ -116,9 +116,11 @@ class _Remembered:
 
 
 async def check_health(caller: Caller, webhooks: ChecksStore | None, max_age: float, timeout: float) -> Health:
-    """Make all checks. Raises `ConfigurationError` for arguments that are no numbers of seconds, and nothing else."""
+    """Make all checks. Raises `ConfigurationError` for arguments of another kind, and nothing else."""
     check_number("max_age", max_age, "it is seconds, 0 or more and finite", least=0)
     check_number("timeout", timeout, "it is seconds, more than 0 and finite", above=0)
+    if webhooks is not None and not hasattr(type(webhooks), "check_store"):
+        raise wrong("webhooks", webhooks, "it must be a WebhookRouter, or have its method check_store")
     return await _Checks(caller, max_age, timeout).all(webhooks)
 
 
@@ -158,12 +160,13 @@ class _Checks:
                 now = self._clock()
                 if memory.begun_at is None or now - memory.begun_at >= self._max_age:
                     memory.begun_at = memory.ended_at = now
-                    memory.findings = [(name, "unknown", f"no answer within {self._timeout:g} s")]  # unless one follows
+                    memory.findings = [(name, "unknown", f"no answer within {self._timeout:g} s, or before the probe ended")]
                     try:
                         memory.findings = await ask()
                     except Exception as error:  # noqa: BLE001 - its text may hold anything
                         memory.findings = [(name, "failed", f"the check itself failed with {type(error).__name__}")]
-                    memory.ended_at = self._clock()
+                    finally:  # also if it took too long, or the caller was cancelled
+                        memory.ended_at = self._clock()
         if memory.begun_at is None:
             return [HealthCheck(name, "unknown", "another check is waiting for the answer")]
         age, took = self._clock() - memory.ended_at, memory.ended_at - memory.begun_at

@@ -21,7 +21,6 @@ import contextlib
 import json
 import logging
 import os
-import re
 import sys
 import tempfile
 import weakref
@@ -37,8 +36,10 @@ from mux_async import models
 from mux_async._checks import check_flag, check_path, check_whole
 from mux_async._models.json_reader import loads
 from mux_async._models.model import Model, table_of
+from mux_async._operation_index import api_operations
 from mux_async._version import __version__
 from mux_async.drift import plain_name, shape
+from mux_async.errors import ConfigurationError
 from mux_async.events import AttemptEnded, CallEnded, CallInfo, CallStarted, ClientEvent
 
 if TYPE_CHECKING:
@@ -53,15 +54,13 @@ _MOST_IDS: Final = 10_000
 _LARGEST_BODY: Final = 64 * 1024
 """Bytes of a body beyond which only its size is kept."""
 _DEEPEST: Final = 8
-_LITERAL: Final = re.compile(r"[a-z_-]{1,32}|v\d", re.ASCII).fullmatch
-"""A part of a path that is no id, where the template is not known."""
 
 
 class Recorder:
     """Keeps the last calls of the clients that it is given to. Making one imports all models, which takes half a second.
 
     Args:
-        path: The file, which is replaced each time. Its folder must exist.
+        path: The file, which is replaced each time. Its folder must exist; what is there must not be a folder or a device.
         calls: How many calls are kept.
         at_exit: Whether the file is written when the process ends, too.
 
@@ -71,6 +70,7 @@ class Recorder:
 
     def __init__(self, path: Path | str, *, calls: int = 200, at_exit: bool = False) -> None:
         check_path("path", path)
+        _check_file(Path(path))
         check_whole("calls", calls, 1, "it must be at least 1 call, and whole")
         check_flag("at_exit", at_exit)
         self._path = Path(path).absolute()
@@ -79,6 +79,7 @@ class Recorder:
         self._ids: OrderedDict[str, str] = OrderedDict()
         self._count = 0
         self._known = _known_values()
+        self._literals = _literal_parts()
         _install(self)
         if at_exit:
             atexit.register(self.write, "the process ended")
@@ -123,7 +124,7 @@ class Recorder:
             return
         parts = urlsplit(request.url)
         call["path"] = self._redacted_path(parts.path, info.url_template)
-        call["query"] = [[plain_name(name), self._text(value)] for name, value in parse_qsl(parts.query)]
+        call["query"] = [[_plain_query_name(name), self._text(value)] for name, value in parse_qsl(parts.query)]
         call["body"] = self._body(request.body) if isinstance(request.body, bytes) else None
 
     def on_answer(self, info: CallInfo, record: AttemptRecord) -> None:
@@ -162,7 +163,7 @@ class Recorder:
         names = template.split("/") if template is not None else []
         is_known = len(names) == len(parts)
         return "/".join(
-            part if not part or (part == names[at] if is_known else _LITERAL(part)) else self._id(part)
+            part if not part or (part == names[at] if is_known else part in self._literals) else self._id(part)
             for at, part in enumerate(parts)
         )
 
@@ -208,6 +209,17 @@ class Recorder:
         return "https://redacted.example/file" if "://" in text else "redacted"
 
 
+def _plain_query_name(name: str) -> str:
+    base = name.removesuffix("[]")
+    return plain_name(base) + name[len(base) :]
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what must not be replaced: a program of root would replace ``/dev/null``."""
+    if "\0" in str(path) or (path.exists() and not path.is_file()):
+        raise ConfigurationError(f"path is {str(path)[:200]!r}, where no file can be written; name a file")
+
+
 def _known_values() -> frozenset[str]:
     """Return all values of enums."""
     found: set[str] = set()
@@ -220,6 +232,11 @@ def _known_values() -> frozenset[str]:
                 if field.kind.__class__ is tuple:
                     found.update(field.kind)
     return frozenset(each for each in found if isinstance(cast("object", each), str))
+
+
+def _literal_parts() -> frozenset[str]:
+    """Return the parts of paths that are no ids, of all operations: any other word may be a secret."""
+    return frozenset(part for each in api_operations() for part in each.path.split("/") if not part.startswith("{"))
 
 
 def _replace(path: Path, content: bytes) -> None:

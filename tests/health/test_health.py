@@ -141,6 +141,7 @@ async def test_hanging_server() -> None:
             health = await mux.health(timeout=0.01)
 
     assert (health["credentials"].status, health.ok) == ("unknown", True)
+    assert "before the probe ended" in health["credentials"].detail
     assert transport.asked == 1
 
 
@@ -259,10 +260,10 @@ async def test_broken_check() -> None:
 
 
 async def test_misuse() -> None:
-    """Only arguments that are no seconds are refused."""
+    """Only arguments of another kind are refused: what are no seconds, and what has no store."""
     mux, _, _ = client(who)
     async with mux:
-        wrongs: list[dict[str, Any]] = [{"max_age": -1}, {"timeout": 0}, {"timeout": "5"}]
+        wrongs: list[dict[str, Any]] = [{"max_age": -1}, {"timeout": 0}, {"timeout": "5"}, {"webhooks": mux}, {"webhooks": 5}]
         for wrong in wrongs:
             with pytest.raises(ConfigurationError):
                 await mux.health(**wrong)

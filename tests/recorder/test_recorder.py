@@ -14,7 +14,7 @@ from typing import Any
 import anyio
 import pytest
 
-from mux_async import AmbiguousOutcomeError, ConfigurationError, LimitSettings, Mux, NotFoundError
+from mux_async import AmbiguousOutcomeError, BadRequestError, ConfigurationError, LimitSettings, Mux, NotFoundError
 from mux_async.emulator import Emulator, EmulatorSettings, EmulatorTransport, Fault
 from mux_async.recorder import Recorder
 from tests.cli.commands import environment, run_here, serve_here
@@ -203,11 +203,46 @@ def test_replay_against_a_server(tmp_path: Path, emulator: Emulator) -> None:
     assert run_here("replay", __file__).returncode == 2
 
 
+def test_words_in_queries_and_paths(tmp_path: Path, emulator: Emulator) -> None:
+    """Repeated parameters are recorded and replayed as such, and a word in a path that is in no operation's is hidden."""
+    recorder = Recorder(tmp_path / "calls.json")
+
+    async def calls() -> None:
+        async with client(emulator, recorder) as mux:
+            await mux.data.video_views.list(filters=["country:US", "browser:Chrome"], limit=5)
+            await mux.request("GET", "/video/v1/assets", query={"limit": ["2", "5"]})
+            with pytest.raises(BadRequestError):
+                await mux.request("GET", "/video/v1/assets/opensesame")
+
+    anyio.run(calls)
+    recorder.write()
+
+    views, assets, unknown = read(tmp_path / "calls.json")["calls"]
+    assert sorted(views["query"]) == [["filters[]", "redacted"], ["filters[]", "redacted"], ["limit", "5"]]
+    assert assets["query"] == [["limit", "2"], ["limit", "5"]]
+    assert unknown["path"].startswith("/video/v1/assets/id")
+    replayed = run_here("replay", str(tmp_path / "calls.json"))
+    assert "3 calls sent" in replayed.stdout
+    assert "1 GET" not in replayed.stdout
+    assert "2 GET" not in replayed.stdout
+
+
+@pytest.mark.parametrize("query", [5, None, [[1]], [["a", 1, 2]], "ab"])
+def test_a_file_edited_by_hand(tmp_path: Path, query: object) -> None:
+    """A file with members of the wrong type is refused, and nothing of it is sent."""
+    (tmp_path / "calls.json").write_text(json.dumps({"calls": [{"method": "GET", "path": "/video/v1/assets", "query": query}]}))
+    refused = run_here("replay", str(tmp_path / "calls.json"))
+    assert (refused.returncode, "cannot be read" in refused.stderr) == (2, True)
+
+
 def test_misuse(tmp_path: Path) -> None:
     """Wrong arguments are refused."""
     for wrong in ({"calls": 0}, {"at_exit": "yes"}):
         arguments: dict[str, Any] = {**wrong}
         with pytest.raises(ConfigurationError):
             Recorder(tmp_path / "x", **arguments)
+    for path in ("/dev/null", tmp_path, "a\0b"):
+        with pytest.raises(ConfigurationError, match="name a file"):
+            Recorder(path)
     with pytest.raises(ConfigurationError, match="recorder"):
         Mux(token_id="i", token_secret="s", recorder="calls.json")  # type: ignore[arg-type]
