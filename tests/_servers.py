@@ -88,7 +88,7 @@ class Server:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        self._stack.enter_context(running(*self._parts))
+        self.pid = self._stack.enter_context(running(*self._parts)).pid
         give_up = time.monotonic() + 30
         while self._is_ready and subprocess.run(self._is_ready, check=False).returncode:
             assert time.monotonic() < give_up, f"{self.url} does not get ready"

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import select
 import sys
+from contextlib import suppress
 from typing import Final, cast
 from unicodedata import category
 
+import typer
+from anyio import wait_writable
 from rich.console import Console
 
 from mux_async.errors import ConfigurationError, InvalidRequestError, MuxError
@@ -17,6 +22,10 @@ STOPPED: Final = 130
 
 MOST_LINES: Final = 20
 """Maximum number of lines of one kind; the rest is counted."""
+
+
+_PIECE: Final = getattr(select, "PIPE_BUF", 512)
+"""Bytes that a pipe takes without blocking when it says that it takes any."""
 
 
 def stdout() -> Console:
@@ -90,3 +99,16 @@ def span(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+async def write(content: bytes) -> None:
+    """Write to standard output; wait, and can be cancelled, while the reader of a pipe does not read."""
+    try:
+        number = sys.stdout.fileno()
+    except (AttributeError, OSError, ValueError):  # replaced by a test runner
+        typer.echo(content, nl=False)
+        return
+    while content:
+        with suppress(OSError, ValueError):  # a file never blocks, and cannot be waited for
+            await wait_writable(number)
+        content = content[os.write(number, content[:_PIECE]) :]

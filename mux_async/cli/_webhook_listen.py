@@ -6,29 +6,22 @@ Standard output has the events alone; what is said about the connection goes to 
 
 from __future__ import annotations
 
-import os
-import select
-import sys
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import anyio
 import attrs
-import typer
 from rich.text import Text
 
 from mux_async import Mux, StreamStatus
 from mux_async.cli._interrupts import open_interrupts
-from mux_async.cli._output import counted, printable, stderr, stdout
+from mux_async.cli._output import counted, printable, stderr, stdout, write
 from mux_async.cli._webhook_delivery import open_session, post, until
 from mux_async.webhooks import WebhookEvent, sign
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
-
-_PIECE: Final = getattr(select, "PIPE_BUF", 512)
-"""Bytes that a pipe takes without blocking when it says that it takes any."""
 
 
 @attrs.define(eq=False)
@@ -96,7 +89,7 @@ class StreamListener:
 
     async def _show(self, event: WebhookEvent, body: bytes, status: int | None) -> None:
         if self.as_json:
-            await _write(body.replace(b"\n", b" ") + b"\n")  # between tokens, where a line break is white space
+            await write(body.replace(b"\n", b" ") + b"\n")  # between tokens, where a line break is white space
             return
         about = f"{event.object.type} {event.object.id}" if hasattr(event.object, "id") else ""
         line = Text(printable(f"{datetime.now():%H:%M:%S} "), style="dim")  # noqa: DTZ005 - for people here
@@ -117,16 +110,3 @@ class StreamListener:
 
 def _say(text: str) -> None:
     stderr().print(printable(text), markup=False, style="dim")
-
-
-async def _write(content: bytes) -> None:
-    """Write to standard output; wait, and can be cancelled, while the reader of a pipe does not read."""
-    try:
-        number = sys.stdout.fileno()
-    except (AttributeError, OSError, ValueError):  # replaced by a test runner
-        typer.echo(content, nl=False)
-        return
-    while content:
-        with suppress(OSError, ValueError):  # a file never blocks, and cannot be waited for
-            await anyio.wait_writable(number)
-        content = content[os.write(number, content[:_PIECE]) :]

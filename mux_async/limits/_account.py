@@ -219,6 +219,10 @@ class AccountLimits:
         """Return the address of the store, and what is wrong with it, if anything; ``None`` if there is none."""
         return await self._limiter.check_store()
 
+    async def refresh(self) -> None:
+        """Read the buckets from the store, if there is one."""
+        await self._limiter.refresh()
+
     def queues(self) -> list[QueueState]:
         """Return how the queue of each bucket moves."""
         from mux_async.limits._snapshots import QueueState
@@ -333,6 +337,9 @@ class AccountLimits:
             throttled=counters.throttled,
             reported_limit=counters.reported_limit,
             reported_remaining=counters.reported_remaining,
+            since_throttled=state.since_throttled,
+            others_waiting=dict(zip(PRIORITIES, state.others, strict=True)),
+            loops=state.loops,
         )
 
     def _gates_of(self, bucket: Bucket) -> list[Gate]:

@@ -43,6 +43,10 @@ class Limiter(Protocol):
         """Return the address of the store, and what is wrong with it, if anything; ``None`` if the buckets are in this process."""
         ...
 
+    async def refresh(self) -> None:
+        """Bring what `state` and `estimate_wait` say up to date, if the buckets are not in this process."""
+        ...
+
     async def acquire(self, bucket: Bucket, *, held_back: float, rank: int) -> Grant | float:
         """Take a grant, or return the seconds to wait before asking again; a slot may be reserved for then.
 
@@ -162,6 +166,9 @@ class MemoryLimiter:
     async def check_store(self) -> tuple[str, str | None] | None:
         """See `Limiter.check_store`."""
         return None
+
+    async def refresh(self) -> None:
+        """Do nothing: the buckets are here."""
 
     async def acquire(self, bucket: Bucket, *, held_back: float, rank: int) -> Grant | float:  # noqa: ARG002 - the gate orders by rank
         """Take a grant, or return the seconds to wait."""

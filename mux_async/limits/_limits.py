@@ -34,6 +34,16 @@ class Limits:
         """A name of the account for metrics: eight hexadecimal digits, the same in every process, without the id of its token."""
         return self._account.label
 
+    async def refresh(self) -> None:
+        """Read the buckets from the store that processes share; otherwise do nothing. Sends nothing to Mux and takes no grant.
+
+        A process that sends requests has no need of it. One that only shows limits has, before each `snapshot`. If the store does not
+        answer, the buckets are those of this process's own share, as for requests.
+        """
+        await self._account.refresh()
+        if self._batch is not self._account:
+            await self._batch.refresh()
+
     def snapshot(self) -> LimitsSnapshot:
         """Return the state of every bucket: level, rate, queue, wait, and what was granted, waited and throttled so far."""
         return self._account.snapshot()

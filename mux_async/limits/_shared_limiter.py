@@ -41,8 +41,8 @@ SETTLE: Final = 2 * LONGEST_RETRY
 """Seconds after which every process has noticed that a store is back: the longest time between two probes, doubled for slow ones."""
 
 
-_PLENTY: Final = 10**9
-"""Requests left, of which a bucket learns nothing."""
+_NOTHING: Final = -1
+"""What `BucketCommand.remaining` is for a command that only reads: a bucket ignores negative numbers."""
 
 
 class StoreLostError(Exception):
@@ -174,10 +174,15 @@ class SharedLimiter:
         if outage is not None:
             return self._store.name, f"no answer for {self._clock() - outage.since:.0f} s; this process goes on with its share"
         try:
-            await self._send(BucketCommand("observe", Bucket.OTHER, self._owner(), remaining=_PLENTY))
+            await self._send(BucketCommand("observe", Bucket.OTHER, self._owner(), remaining=_NOTHING))
         except StoreLostError as error:
             return self._store.name, str(error)
         return self._store.name, None
+
+    async def refresh(self) -> None:
+        """Read the buckets from the store. It takes no grant, and changes nothing there."""
+        for bucket in Bucket:
+            await self._perform(BucketCommand("observe", bucket, self._owner(), remaining=_NOTHING))
 
     async def observe_remaining(self, bucket: Bucket, remaining: int) -> None:
         """Lower a bucket to what the server has left."""
@@ -222,7 +227,9 @@ class SharedLimiter:
         if outage is not None:
             return outage.local.state(bucket)
         view = self._views[bucket]
-        return state_of(view.bucket, self._clock() + view.offset)
+        now = self._clock()
+        others = view.others if now - view.received_at < LEASE else (0, 0, 0)
+        return attrs.evolve(state_of(view.bucket, now + view.offset), others=others, loops=view.members)
 
     async def aclose(self) -> None:
         """Close the store. The next command opens it again."""

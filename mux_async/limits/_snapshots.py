@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import attrs
@@ -20,6 +21,9 @@ class BucketState:
     ceiling: float
     burst: int
     closed_for: float
+    since_throttled: float | None = None
+    others: tuple[int, int, int] = (0, 0, 0)
+    loops: int = 0
 
 
 @attrs.frozen
@@ -35,7 +39,8 @@ class QueueState:
 
 def state_of(tokens: TokenBucket, now: float) -> BucketState:
     """Return the numbers of *tokens* at *now*."""
-    return BucketState(tokens.level(now), tokens.rate, tokens.ceiling, tokens.burst, max(0.0, tokens.closed_until - now))
+    since = None if tokens.closed_at == -math.inf else max(0.0, now - tokens.closed_at)
+    return BucketState(tokens.level(now), tokens.rate, tokens.ceiling, tokens.burst, max(0.0, tokens.closed_until - now), since)
 
 
 @attrs.frozen
@@ -56,6 +61,10 @@ class BucketSnapshot:
         throttled: Answers of 429 so far.
         reported_limit: ``X-RateLimit-Limit`` of the last response that had a usable ``X-RateLimit-Remaining``; ``None`` for none.
         reported_remaining: That ``X-RateLimit-Remaining``; ``None`` for none.
+        since_throttled: Seconds since the last 429 that closed the bucket, of any process that shares it; ``None`` for none.
+        others_waiting: Event loops, of this and other processes, that wait in a shared store, by priority. As of the last command to the
+            store (`Limits.refresh`), for 5 seconds.
+        loops: Event loops that asked a shared store for a grant within the last minute; 0 if limits are not shared.
     """
 
     level: float
@@ -71,6 +80,9 @@ class BucketSnapshot:
     throttled: int
     reported_limit: int | None = None
     reported_remaining: int | None = None
+    since_throttled: float | None = None
+    others_waiting: Mapping[Priority, int] = attrs.field(factory=dict[Priority, int])
+    loops: int = 0
 
 
 @attrs.frozen
