@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 # Many tests wait for real time to pass, which two at once do just as well.
 WORKERS ?= 2
-BIN := $(VENV)/bin
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := mux_async transports codegen tools tests examples benchmarks
 
@@ -12,7 +12,8 @@ SOURCES := mux_async transports codegen tools tests examples benchmarks
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test proofs lint format types unit bench example mutants codegen check-codegen api layers docs constraints build clean
+.PHONY: help demo test proofs test-pythons test-lowest lint format types unit bench example mutants codegen check-codegen api layers docs \
+	constraints locks release-check sbom check-workflows build clean
 
 help: ## Say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -43,6 +44,13 @@ unit: $(VENV)/.dev-installed ## The tests; WORKERS=0 runs them one after the oth
 # MUX_TEST_PROOFS: Hypothesis draws all of its examples (tests/_examples.py), where `make test` draws some.
 proofs: $(VENV)/.dev-installed ## The slow tests: storms, browsers, real servers, processes, type checkers; properties with all examples
 	MUX_TEST_PROOFS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "proof or hypothesis"
+
+# Each has an environment of its own beside $(VENV), from the same lock file: .venv-3.12, ... PYTHONS="3.13" for some of them.
+test-pythons: $(BIN)/python ## `make unit` on every other supported Python that this machine has
+	@$(BIN)/python -m tools.pythons --others $(PYTHONS) | while read -r version python; do \
+		echo "Python $$version: $$python"; \
+		$(MAKE) unit PYTHON="$$python" VENV="$(VENV)-$$version" < /dev/null || exit 1; \
+	done
 
 lint: check-codegen types ## Style, types, and generated code that is up to date
 	$(BIN)/ruff check $(SOURCES)
@@ -112,14 +120,31 @@ constraints: $(VENV)/.dev-installed ## Pin the development dependencies anew: co
 locks: $(VENV)/.dev-installed ## Write the lock files anew, from the versions in constraints.txt
 	$(COMPILE) --upgrade --generate-hashes --constraint constraints.txt --all-extras pyproject.toml requirements-dev.txt \
 		--output-file requirements-dev.lock
-	echo hatchling | $(COMPILE) --upgrade --generate-hashes --constraint constraints.txt --extra demo pyproject.toml - \
+	printf 'hatchling\nhatch-fancy-pypi-readme\n' | $(COMPILE) --upgrade --generate-hashes --constraint constraints.txt --extra demo pyproject.toml - \
 		--output-file requirements-demo.lock
 	sed 's/[;[].*//' requirements-lowest.txt | grep -v '^#' | while read -r name; do grep "^$$name==" constraints.txt; done \
 		| $(COMPILE) --upgrade --generate-hashes --resolution lowest-direct --all-extras pyproject.toml requirements-lowest.txt - \
 		--output-file requirements-lowest.lock
 
+release-check: $(VENV)/.dev-installed ## Build in dist/ what a release publishes, and try it on every Python of this machine; TAG=v1.2.3
+	$(BIN)/python -m tools.release_check --tag "$(TAG)"
+
+# What `mux-async[all]` installs, from an environment that has it alone, by the lock file that `make demo` uses for a part of it.
+sbom: $(VENV)/.dev-installed ## A software bill of materials of the wheel in dist/ and its dependencies, dist/sbom/mux-async.cdx.json
+	rm -rf $(VENV)-sbom dist/sbom
+	$(BIN)/python -m venv --without-pip $(VENV)-sbom
+	$(PIP) --python $(VENV)-sbom install --quiet --constraint constraints.txt "$$(ls dist/*.whl)[all]"
+	mkdir -p dist/sbom
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-format JSON \
+		--output-file dist/sbom/mux-async.cdx.json $(VENV)-sbom
+
+check-workflows: $(VENV)/.dev-installed ## The workflows and issue forms of .github, against their schemas
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms $$(ls .github/ISSUE_TEMPLATE/*.yml | grep -v config.yml)
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+
 build: $(VENV)/.dev-installed ## Wheel and sdist in dist/
 	$(BIN)/python -m build
 
 clean: ## Remove what was built and set up
-	rm -rf $(VENV) $(LOWEST) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-* dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
