@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping
 from contextlib import aclosing
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar, cast, overload
 
 import attrs
 
@@ -57,6 +57,20 @@ class Page(Generic[T, E]):
     def __repr__(self) -> str:
         return f"<Page of {len(self.data)} next={dict(self.next_query) if self.next_query else None} total={self.total}>"
 
+    def _repr_html_(self) -> str:
+        from mux_async._html_table import html_table  # only notebooks ask
+
+        columns = [name for name in _COLUMNS if any(getattr(item, name, None) is not None for item in self.data)]
+        rows = [[getattr(item, name, None) for name in columns] for item in self.data]
+        if not columns:
+            columns, rows = ["item"], [[repr(item)] for item in self.data]
+        of_all = "" if self.total is None else f" of {self.total}"
+        more = ", more follow" if self.next_query else ""
+        return html_table(columns, rows, f"{len(self.data)}{of_all}{more}")
+
+
+_COLUMNS: Final = ("id", "name", "type", "status", "created_at", "duration", "policy")
+"""Fields by which a notebook shows the items of a page, where they have them."""
 
 FetchPage = Callable[[Mapping[str, object]], Coroutine[Any, Any, Page[T, E]]]
 

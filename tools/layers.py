@@ -17,8 +17,8 @@ from tools.sources import ROOT, modules
 
 LAYERS: Final[Mapping[str, tuple[str, ...]]] = {
     "Foundations": (
-        "_checks", "_explain", "_forks", "_lazy_exports", "_journal_errors", "_leader", "_lease", "_listeners", "_logging", "_names",
-        "_operation", "_per_loop", "_poll_schedule", "_redis", "_setting_text", "_sqlite", "_store_url",
+        "_checks", "_explain", "_forks", "_html_table", "_journal_errors", "_lazy_exports", "_leader", "_lease", "_listeners", "_logging",
+        "_names", "_operation", "_per_loop", "_poll_schedule", "_redis", "_setting_text", "_sqlite", "_store_url",
         "_text_encoding", "_time_spans", "_tracebacks", "_types", "_version", "drift", "errors", "events",
         "transport",
         "transport_errors",

@@ -54,6 +54,14 @@ def hidden(_value: object) -> str:
 
 
 @final
+class _Hidden:
+    """Stands for such a value where rich prints it."""
+
+    def __repr__(self) -> str:
+        return "***"
+
+
+@final
 class WireState:
     """What an object holds besides its fields: fields without a name here (`extra`), and the overrides of the others.
 
@@ -352,6 +360,15 @@ class Model(Serializable):
         if self.extra:
             shown.append(f"extra=<{', '.join(self.extra)}>")
         return f"{type(self).__name__}({', '.join(shown)})"
+
+    def __rich_repr__(self) -> Iterator[tuple[str, object]]:
+        """Show what `repr` shows, in rich's colours and indentation."""
+        for field in attrs.fields(type(self)):
+            value = None if field.name == "extra" else getattr(self, field.name)
+            if value is not None:
+                yield field.name, (_Hidden() if callable(field.repr) else value)
+        if self.extra:
+            yield "extra", [*self.extra]
 
     def __reduce__(self) -> tuple[object, ...]:
         state = materialize(self)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
@@ -47,6 +47,17 @@ class Limits:
     def snapshot(self) -> LimitsSnapshot:
         """Return the state of every bucket: level, rate, queue, wait, and what was granted, waited and throttled so far."""
         return self._account.snapshot()
+
+    def _repr_html_(self) -> str:
+        from mux_async.limits._snapshots import limits_html
+
+        return limits_html(self.snapshot())
+
+    def __rich_repr__(self) -> Iterator[tuple[str, object]]:
+        """Show the four buckets."""
+        snapshot = self.snapshot()
+        for name in ("post", "other", "realtime_data", "general_data"):
+            yield name, getattr(snapshot, name)
 
     def forecast(self, *, post: int = 0, other: int = 0, realtime_data: int = 0, general_data: int = 0) -> Forecast:
         """Return how long requests would take if they were all made now, behind those that wait already.

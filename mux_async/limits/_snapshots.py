@@ -94,6 +94,25 @@ class LimitsSnapshot:
     realtime_data: BucketSnapshot
     general_data: BucketSnapshot
 
+    def _repr_html_(self) -> str:
+        return limits_html(self)
+
+
+def limits_html(snapshot: LimitsSnapshot) -> str:
+    """Return a table of the buckets, for notebooks."""
+    from mux_async._html_table import html_table  # only notebooks ask
+
+    columns = ("level", "rate", "burst", "queued", "eta", "granted", "waited", "throttled")
+    rows = [
+        [field.name, *(_short(getattr(getattr(snapshot, field.name), column)) for column in columns)]
+        for field in attrs.fields(LimitsSnapshot)
+    ]
+    return html_table(("bucket", *columns), rows)
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
 
 @attrs.frozen
 class Forecast:

@@ -30,6 +30,7 @@ from mux_async.models.shared_video import (
     InputSettings,
     PlaybackId,
 )
+from mux_async.playback._urls import AssetInNotebook
 
 if TYPE_CHECKING:
     from mux_async.models.ids import AssetId, LiveStreamId, StaticRenditionId, TrackId, UploadId
@@ -213,7 +214,7 @@ TRACK_STATUS_VALUES: Final[tuple[str, ...]] = (
 
 
 @deferred_attrs(kw_only=True, eq=False, repr=False)
-class Asset(Model):
+class Asset(AssetInNotebook, Model):
     """A piece of on-demand media: what was ingested, how far it is, and how it can be played."""
 
     id: AssetId

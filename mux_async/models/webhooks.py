@@ -54,6 +54,7 @@ from mux_async.models.video_live_streams import (
 )
 from mux_async.models.video_uploads import UPLOAD_STATUS_VALUES, UploadError
 from mux_async.playback._live_ingest import LiveIngest
+from mux_async.playback._urls import AssetInNotebook
 
 if TYPE_CHECKING:
     from mux_async.models.ids import (
@@ -117,7 +118,7 @@ __all__ = [
 
 
 @deferred_attrs(kw_only=True, eq=False, repr=False)
-class WebhookAsset(Model):
+class WebhookAsset(AssetInNotebook, Model):
     """An asset as events carry it: as in the API, but with integer times."""
 
     id: AssetId

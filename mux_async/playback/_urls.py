@@ -16,6 +16,7 @@ from mux_async.errors import InvalidRequestError
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from mux_async.playback._notebook import Shown
     from mux_async.playback._parameters import Kind
     from mux_async.playback._url_builder import (
         Access,
@@ -117,6 +118,17 @@ class PlaybackUrls:
         from mux_async.playback._url_builder import build_url
 
         return build_url(self.id, "signed", "counts", "", "stats", access)
+
+
+class AssetInNotebook:
+    """Shows an asset in notebooks."""
+
+    __slots__ = ()
+
+    def _repr_html_(self: Shown) -> str:
+        from mux_async.playback._notebook import asset_html  # only notebooks ask
+
+        return asset_html(self)
 
 
 _THUMBNAILS: Final = ("jpg", "jpeg", "png", "webp")

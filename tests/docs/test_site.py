@@ -114,6 +114,13 @@ def test_pages_for_language_models(site: Path) -> None:
     assert "class AccessToken" in full
 
 
+WIDE = """
+[...document.querySelectorAll("pre > code, .md-typeset__table, .md-typeset__scrollwrap")]
+    .filter(each => each.scrollWidth > each.clientWidth + 1).map(each => [each.tagName, getComputedStyle(each).overflowX])
+"""
+"""Tag and overflow of code and tables that are wider than their place."""
+
+
 @pytest.mark.proof
 def test_small_screen_dark_mode_and_search(site: Path, origin: str) -> None:
     """At 390 px no page scrolls sideways; nothing is loaded from elsewhere; dark mode follows the system; search finds a class."""
@@ -122,12 +129,19 @@ def test_small_screen_dark_mode_and_search(site: Path, origin: str) -> None:
         page = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme="dark").new_page()
         page.on("request", lambda request: requests.append(request.url))
         wide: list[str] = []
+        inside: list[list[str]] = []
         for path in pages_of(site):
             assert page.goto(f"{origin}/{path}").ok, path  # type: ignore[union-attr]
             if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
                 wide.append(path)
+            inside += page.evaluate(WIDE)
         assert not wide
+        assert {overflow for _, overflow in inside} == {"auto"}
+        assert {tag for tag, _ in inside} >= {"CODE", "DIV"}
 
-        page.goto(f"{origin}/docs/limits.html")
+        page.goto(f"{origin}/docs/limits.html", wait_until="networkidle")
         assert page.evaluate("document.body.getAttribute('data-md-color-scheme')") == "slate"
+        page.keyboard.press("Control+k")
+        page.keyboard.type("AmbiguousOutcomeError", delay=20)
+        page.locator('a[href*="errors.html?h="][href$="#mux_async.errors.AmbiguousOutcomeError"]').wait_for(timeout=20_000)
     assert not [url for url in requests if not url.startswith((origin, "data:", "blob:"))]
