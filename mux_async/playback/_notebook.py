@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from mux_async.errors import InvalidRequestError
 from mux_async.playback._url_builder import build_url, player_url
 
-if TYPE_CHECKING:
-    from mux_async.playback._urls import Playable
+
+class ShownId(Protocol):
+    """The fields of a playback id that a notebook shows."""
+
+    @property
+    def id(self) -> str:
+        """The id."""
+        ...
+
+    @property
+    def policy(self) -> str | None:
+        """Who may play it."""
+        ...
 
 
 class Shown(Protocol):
@@ -32,7 +43,7 @@ class Shown(Protocol):
         ...
 
     @property
-    def playback_ids(self) -> Sequence[Playable] | None:
+    def playback_ids(self) -> Sequence[ShownId] | None:
         """The ids it plays by."""
         ...
 
