@@ -57,6 +57,10 @@ class Refusals:
             self.reason = self.reason or f"Mux refused {len(self._held)} creates in a row: {sentence}"
         return True
 
+    def holds(self, active: ActiveItem) -> bool:
+        """Whether the item is still held."""
+        return any(each is active for each, _ in self._held)
+
     def accepted(self) -> None:
         """Record an accepted create: earlier refusals were about their items."""
         if self.reason is None:

@@ -15,6 +15,7 @@ import anyio
 import dbos
 
 from mux_async._types import UNSET
+from mux_async.ingest._create_refusals import Refusals
 from mux_async.ingest._events import IngestEvent, ItemMoved, ItemResult
 from mux_async.ingest._failures import MAX_OUTAGES, Fault, pause_after
 from mux_async.ingest._item_reporter import ItemReporter
@@ -28,6 +29,7 @@ from mux_async.uploads import Uploads
 from mux_async.uploads.machine import DEFAULT_CHUNK_SIZE
 
 if TYPE_CHECKING:
+    from mux_async.errors import MuxError
     from mux_async.ingest._journal_store import Change
     from mux_async.models import Upload
 
@@ -38,6 +40,8 @@ STEP: Final = "step"
 FRESH: Final = 3.0
 """Seconds after its intent, by the server's clock, within which the worker that stored it may create without a lookup."""
 _MAX_UPLOAD_FAILURES: Final = 20
+HOLD: Final = 10.0
+"""Seconds after which an item whose create was refused fails, if too few others were refused to blame the account."""
 
 
 class _Unwritten:
@@ -62,6 +66,7 @@ class Items:
         self._context = context
         self._wait_timeout = wait_timeout
         self._reporter = ItemReporter()
+        self._refusals = Refusals()
         self._intended: dict[str, float | None] = {}
         """By key, the time of an intent that this process has stored."""
         self._uploads: dict[str, Upload] = {}
@@ -154,7 +159,12 @@ class Items:
         is_own = intended_at is not None and self._intended.pop(active.item.key, None) == intended_at
         if is_own and clock.now() - cast("float", intended_at) < FRESH:
             failure = await steps.attempt(active, steps.create, is_create=True)
-            if failure is not None and failure.fault is not Fault.UNKNOWN:
+            if failure is None:
+                self._refusals.accepted()
+                self._refusals.released()
+            elif failure.fault is not Fault.UNKNOWN:
+                if failure.fault is Fault.ITEM:
+                    await self._hold(active, failure.error)
                 await self._treat(active, failure)
         if active.state.stage is not Stage.CREATING:
             return
@@ -168,6 +178,16 @@ class Items:
             active.state = advance(active.state, found[active.item.key])
 
         await self._repeat(steps, active, look_up)
+
+    async def _hold(self, active: ActiveItem, error: MuxError) -> None:
+        """Wait while Mux may be refusing every create, as when the plan is used up. If it does, the worker ends, and no item fails."""
+        give_up = anyio.current_time() + HOLD
+        is_held = self._refusals.hold(active, error)
+        while is_held and anyio.current_time() < give_up:
+            if self._refusals.reason is not None:
+                self._context.end_with(error)
+            await self._context.pause(0.2)
+            is_held = self._refusals.holds(active)
 
     async def _repeat(self, steps: Steps, active: ActiveItem, work: Callable[[ActiveItem], Awaitable[object]]) -> None:
         """Perform *work* until it succeeds, or the item is dead. A lookup that fails says nothing about the create."""

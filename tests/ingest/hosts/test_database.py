@@ -18,11 +18,11 @@ from dbos import DBOS
 
 from mux_async import LimitSettings, Mux
 from mux_async.emulator import Emulator, EmulatorSettings, EmulatorTransport, Fault, WorkFault
-from mux_async.errors import ConfigurationError, InvalidRequestError, MuxError
+from mux_async.errors import BadRequestError, ConfigurationError, InvalidRequestError, MuxError
 from mux_async.events import ClientEvent, IngestItemChanged
 from mux_async.ingest import Item, ItemOptions, url_item
 from mux_async.ingest._steps import ActiveItem, Steps
-from mux_async.ingest.dbos import Worker, _submit, _worker, entries, retry_failed, status, submit
+from mux_async.ingest.dbos import Worker, _items, _submit, _worker, entries, retry_failed, status, submit
 from tests._servers import Server, free_port, postgres_server
 from tests.ingest.hosts.test_hosts import assets_by_key
 
@@ -330,6 +330,41 @@ def test_revoked(url: str, emulator: Emulator) -> None:
     emulator.faults.clear()
     work(url, emulator)
     assert assets_by_key(emulator) == Counter({"a": 1, "b": 1, "c": 1})
+
+
+def plan_used_up(nth: range | None = None) -> Fault:
+    """Refuse creates with Mux's sentence for an account whose plan is used up."""
+    sentence = "Free plan is limited to 10 assets, you cannot create assets while exceeding this limit"
+    body = {"error": {"type": "invalid_parameters", "messages": [sentence]}}
+    return Fault(method="POST", path="/video/v1/assets", status=400, body=body, nth=nth)
+
+
+def test_plan_used_up(url: str, emulator: Emulator) -> None:
+    """If Mux refuses every create for a reason of the account, the worker ends with it; no item fails, and the next worker continues."""
+    keys = [f"film{number}" for number in range(8)]
+    submit(url, urls(*keys))
+    emulator.faults.add(plan_used_up())
+    with pytest.raises(BadRequestError, match="plan is limited"):
+        asyncio.run(work_until(make_worker(url, emulator), lambda: finished(url)))
+    assert (status(url).waiting, status(url).failed, status(url).total) == (8, 0, 8)
+    emulator.faults.clear()
+    work(url, emulator)
+    assert assets_by_key(emulator) == Counter(dict.fromkeys(keys, 1))
+
+
+def test_one_refusal_of_the_account(url: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refusal that only one item gets is its own failure: at once if another create is accepted, and else after a while."""
+    monkeypatch.setattr(_items, "HOLD", 0.5)
+    submit(url, urls("alone"))
+    emulator.faults.add(plan_used_up())
+    work(url, emulator)
+    assert (status(url).ready, status(url).failed) == (0, 1)
+    emulator.faults.clear()
+    emulator.faults.add(plan_used_up(range(1, 2)))
+    monkeypatch.setattr(_items, "HOLD", 60.0)
+    submit(url, urls("a", "b"))
+    work(url, emulator)
+    assert (status(url).ready, status(url).failed) == (1, 2)
 
 
 def test_an_expired_url(url: str, emulator: Emulator) -> None:
