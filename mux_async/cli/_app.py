@@ -62,8 +62,8 @@ def _is_command(args: Sequence[str]) -> bool:
     return any(each in {"--on", "--help"} or each.startswith("--on=") for each in args)
 
 
-_PORTS: Final = {"--rtmp": "5222"}
-"""Options of `emulate` whose port can be left out, which typer does not have. The port is that of Mux."""
+_PORTS: Final = {"--rtmp": "5222", "--srt": "6001"}
+"""Options of `emulate` whose port can be left out, which typer does not have. The ports are those of Mux."""
 
 
 def _with_ports(args: Sequence[str]) -> Iterator[str]:

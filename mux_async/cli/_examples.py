@@ -68,6 +68,7 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
         "mux-async emulate --state mux.state --token ci:secret",
         "mux-async emulate --tls --domain video.example.com",
         "mux-async emulate --rtmp 0 --port 0",
+        "mux-async emulate --rtmp --srt",
     ),
     "emulate-ca": ("mux-async emulate-ca show", "mux-async emulate-ca remove"),
     "emulate-ca show": ("mux-async emulate-ca show",),

@@ -20,7 +20,14 @@ import anyio
 import attrs
 import typer
 
-from mux_async.cli._emulated_encoders import AnywhereOption, Encoders, RtmpOption, wanted_encoders
+from mux_async.cli._emulated_encoders import (
+    AnywhereOption,
+    Encoders,
+    RtmpOption,
+    SrtOption,
+    SrtStreamOption,
+    wanted_encoders,
+)
 from mux_async.cli._emulated_tls import (
     DEFAULT_TLS_PORT,
     CaFolderOption,
@@ -143,6 +150,8 @@ def emulate(
         ),
     ] = "auto",
     rtmp: RtmpOption = None,
+    srt: SrtOption = None,
+    srt_stream: SrtStreamOption = None,
     simulcast_anywhere: AnywhereOption = False,
     state: Annotated[
         Path | None, typer.Option(dir_okay=False, help="File to keep everything in, over restarts and crashes.")
@@ -170,7 +179,8 @@ def emulate(
     """Run Mux on this machine: API, resumable uploads, playlists and thumbnails on one origin, until interrupted."""
     if stub and state is not None:
         raise typer.BadParameter("--stub keeps nothing, so that there is nothing for --state to keep")
-    encoders = wanted_encoders(rtmp, anywhere=simulcast_anywhere, without_media=_without_media(media, stub=stub))
+    without_media = _without_media(media, stub=stub)
+    encoders = wanted_encoders(rtmp, anywhere=simulcast_anywhere, srt=srt, srt_stream=srt_stream, without_media=without_media)
     if webhook_secret is not None and not webhook_url:
         raise typer.BadParameter("--webhook-secret signs deliveries to --webhook-url, which is missing")
     if not tls and (domain or tls_port != DEFAULT_TLS_PORT):
@@ -341,6 +351,10 @@ async def _serve(
                 line = None if log is None else log.line
                 address = await stack.enter_async_context(encoders.serve(emulator, host, line))
             more.append(f"  encoders push to {address}/STREAM_KEY")
+            if encoders.srt_port is not None:
+                with _listening(host, encoders.srt_port, "--srt"):
+                    address = await stack.enter_async_context(encoders.serve_srt(emulator, host, encoders.srt_port, line))
+                more.append(f"  or to {address}?streamid=STREAM_KEY&passphrase=SRT_PASSPHRASE")
         for line_of_banner in banner(settings, origin, more):
             typer.echo(line_of_banner)
         async for _ in signals:

@@ -42,7 +42,7 @@ from mux_async.emulator.data._exports import download
 from mux_async.emulator.data._requests import DatasetCache
 from mux_async.emulator.faults._faults import Faults, WebhookFaults, WorkFaults
 from mux_async.emulator.http._messages import ApiError, Request, Response, not_found
-from mux_async.emulator.live._pushes import Push, drop_pushes
+from mux_async.emulator.live._pushes import Push, SrtSettings, drop_pushes, srt_settings
 from mux_async.emulator.playback._hosts import answer_host
 from mux_async.emulator.resources import _uploads
 from mux_async.emulator.resources._upload_storage import StorageSink
@@ -263,6 +263,11 @@ class Emulator:
     def push(self, stream_key: str, protocol: Literal["rtmp", "srt"] = "rtmp") -> Push:
         """Connect an encoder that sends real media. For frontends that take encoders. Raises `PushRefusedError`."""
         return Push(self._perform, stream_key, protocol)
+
+    def srt_settings(self, live_stream_id: str | None) -> SrtSettings | None:
+        """Return the settings of a live stream, by default of the one that was created last. For frontends that take encoders."""
+        self.advance()
+        return srt_settings(self._state, live_stream_id)
 
     def drop_pushes(self) -> None:
         """Disconnect the encoders of an earlier run, which the state file has. For frontends that take encoders."""

@@ -237,6 +237,8 @@ def test_taken_port() -> None:
         ["--rtmp", "0", "--media", "off"],
         ["--rtmp", "0", "--stub"],
         ["--simulcast-anywhere"],
+        ["--srt", "0"],
+        ["--srt-stream", "hush", "--rtmp", "0"],
     ],
 )
 def test_wrong_options(arguments: list[str]) -> None:
@@ -245,6 +247,28 @@ def test_wrong_options(arguments: list[str]) -> None:
 
     assert result.exit_code == 2
     assert "hush" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        (None, "not in PATH"),
+        ("echo 'Input:'; echo '  file'; echo 'Output:'; echo '  srt'", "has no srt"),
+        ("exit 1", "has no srt"),
+    ],
+)
+def test_srt_without_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str | None, said: str) -> None:
+    """``--srt`` says what is missing if there is no ffmpeg, or one that does not read SRT."""
+    pytest.importorskip("av", reason="real media need mux-async[media]")
+    if script is not None:
+        (tmp_path / "ffmpeg").write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "ffmpeg").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    result = CliRunner().invoke(app, ["--rtmp", "0", "--srt", "0"])
+
+    assert result.exit_code == 2
+    assert said in " ".join(result.output.replace("│", " ").split())
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Generator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -272,24 +275,76 @@ def test_silent_encoder(tmp_path: Path) -> None:
         assert any("sent nothing" in line for line in ingest.lines)
 
 
-def test_srt_by_way_of_ffmpeg(ingest: Ingest) -> None:
-    """An encoder that sends over SRT is taken by ffmpeg, which passes on what it sends, as docs/emulator.md says."""
+def test_srt(tmp_path: Path) -> None:
+    """Encoders push over SRT, one after the other, with the passphrase of the newest live stream; none goes on after the emulator."""
     protocols = subprocess.run([require("ffmpeg"), "-v", "error", "-protocols"], capture_output=True, text=True, check=True)
     if "srt" not in protocols.stdout.split():
         missing("this ffmpeg has no SRT")
-    stream = ingest.create()
-    with socket.socket(type=socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"srt://127.0.0.1:{probe.getsockname()[1]}"
-    source = ["-i", f"{address}?mode=listener&passphrase={stream['srt_passphrase']}", "-c", "copy"]
-    command_line = ["ffmpeg", "-nostdin", "-v", "error", *picture("red", seconds=60), *H264, "-g", "25", "-f", "mpegts"]
-    target = f"{address}?streamid={stream['stream_key']}&passphrase={stream['srt_passphrase']}&connect_timeout=30000"
-    with pushing(ingest, stream, *source), subprocess.Popen([*command_line, target]) as sender:
-        try:
-            ingest.until(lambda: ingest.get(stream)["status"] == "active")
-            assert is_near(colour_at(ingest, stream["playback_ids"][0]["id"], "latest=true"), RED)
-        finally:
-            sender.kill()
+
+    def sending(address: str, stream: dict[str, Any], passphrase: str, seconds: int) -> subprocess.Popen[bytes]:
+        source = ["ffmpeg", "-nostdin", "-v", "error", *picture("red", seconds=seconds), *H264, "-g", "25", "-f", "mpegts"]
+        query = f"streamid={stream['stream_key']}&passphrase={passphrase}&connect_timeout=30000"
+        return subprocess.Popen([*source, f"{address}?{query}"], stderr=subprocess.DEVNULL)
+
+    with ingesting(tmp_path / "media", with_srt=True) as ingest:
+        before, stream = ingest.create(), ingest.create(reconnect_window=60)
+        # A listener with the passphrase of a stream that was the newest one a moment ago would refuse the next encoder.
+        ingest.until(lambda: srt_listeners(stream["srt_passphrase"]))
+        with sending(ingest.srt, stream, before["srt_passphrase"], 2) as wrong:
+            assert wrong.wait(PATIENCE) != 0
+        for count in (1, 2):
+            with sending(ingest.srt, stream, stream["srt_passphrase"], 4) as sender:
+                ingest.until(lambda: ingest.get(stream).get("active_ingest_protocol") == "srt")
+                assert sender.wait(PATIENCE) == 0
+            ingest.until(partial(has_disconnected, ingest, count))
+        ingest.client.data("PUT", f"{PATH}/{stream['id']}/complete")
+        asset = ingest.client.data("GET", f"/video/v1/assets/{ingest.get(stream)['recent_asset_ids'][-1]}")
+        assert is_near(colour_at(ingest, asset["playback_ids"][0]["id"], "time=1"), RED)
+        ingest.until(lambda: srt_listeners(stream["srt_passphrase"]))
+
+    log = "\n".join(ingest.lines)
+    assert asset["ingest_type"] == "live_srt"
+    assert asset["duration"] == pytest.approx(8.0, abs=1.0)
+    assert "srt an encoder was refused: Incorrect passphrase" in log
+    assert "srt the encoder of live stream" in log
+    assert not any(secret in log for secret in (stream["stream_key"], stream["srt_passphrase"]))
+    assert not srt_listeners(stream["srt_passphrase"])
+
+
+def has_disconnected(ingest: Ingest, count: int) -> bool:
+    return ingest.events().count("live_stream.disconnected") == count
+
+
+def srt_listeners(passphrase: str) -> list[str]:
+    """Return the processes of ffmpeg that listen with this passphrase."""
+    listed = subprocess.run(["ps", "-ww", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout.splitlines()
+    return [line for line in listed if f"passphrase={passphrase}" in line and "mode=listener" in line]
+
+
+def test_reconnected_with_other_sizes(ingest: Ingest) -> None:
+    """An encoder that comes back twice, with other sizes and rates, continues one recording; its download is as long, in the first size."""
+    stream = ingest.create(reconnect_window=60)
+    sizes = ("320x180", "180x320", "640x360")
+    for number, size in enumerate(sizes):
+        source = ["-f", "lavfi", "-i", f"color=red:s={size}:r={25 + number}:d=4", "-f", "lavfi", "-i", "sine=d=4", "-g", "25"]
+        with pushing(ingest, stream, *source, *H264) as process:
+            assert process.wait(PATIENCE) == 0
+        ingest.until(lambda: ingest.lines[-1].endswith(f"{stream['id']} disconnected"))
+    ingest.client.data("PUT", f"{PATH}/{stream['id']}/complete")
+    asset = ingest.client.data("GET", f"/video/v1/assets/{ingest.get(stream)['recent_asset_ids'][-1]}")
+    playback_id = asset["playback_ids"][0]["id"]
+    ingest.until(lambda: ingest.client.get(f"/{playback_id}/highest.mp4").status == 200)
+    entries = "stream=width,height:format=duration"
+    command_line = ["ffprobe", "-v", "error", "-select_streams", "v", "-show_entries", entries, "-of", "json"]
+    url = f"{ingest.client.origin}/{playback_id}/highest.mp4"
+    download = json.loads(subprocess.run([*command_line, url], capture_output=True, check=True, timeout=PATIENCE).stdout)
+    image = ingest.client.get(f"/{playback_id}/thumbnail.png?time=1").image()
+
+    assert asset["duration"] == pytest.approx(12.0, abs=0.2)
+    assert float(download["format"]["duration"]) == pytest.approx(12.0, abs=0.2)
+    assert download["streams"] == [{"width": 320, "height": 180}]
+    assert (image.width, image.height) == (320, 180)
+    assert [track.get("max_width") for track in asset["tracks"]] == [320, None]
 
 
 def test_command(tmp_path: Path) -> None:

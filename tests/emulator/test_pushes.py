@@ -124,3 +124,24 @@ def test_without_media() -> None:
 
     assert account.data("GET", "/video/v1/assets")[0]["status"] == "errored"
     assert happened(account)[-2:] == ["live_stream.idle", "asset.errored"]
+
+
+def test_settings_for_srt() -> None:
+    """A listener for SRT gets the passphrase of the newest live stream, or of the one it names, and whether an encoder uses SRT there."""
+    account = Account()
+    assert account.emulator.srt_settings(None) is None
+    first = account.data("POST", PATH, {})
+    account.pass_time(1.0)
+    second, third = account.data("POST", PATH, {}), account.data("POST", PATH, {})
+    account.emulator.push(first["stream_key"], "srt")
+    account.emulator.push(third["stream_key"], "rtmp")
+
+    newest, named = account.emulator.srt_settings(None), account.emulator.srt_settings(first["id"])
+    assert newest is not None
+    assert named is not None
+    assert (newest.stream_key, newest.passphrase) == (third["stream_key"], third["srt_passphrase"])
+    assert (named.stream_id, named.has_encoder, newest.has_encoder) == (first["id"], True, False)
+    assert account.emulator.srt_settings("none") is None
+    assert third["srt_passphrase"] not in repr(newest)
+    account.ok("DELETE", f"{PATH}/{third['id']}")
+    assert account.emulator.srt_settings(None) == account.emulator.srt_settings(second["id"])

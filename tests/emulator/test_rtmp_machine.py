@@ -201,6 +201,15 @@ def test_headers_of_all_formats() -> None:
     assert message.body[-4:] == b"1234"
 
 
+def test_clock_that_begins_again() -> None:
+    """Times go on where 32 bits begin again at 0, also for messages that come a little late; those before the first one stay before it."""
+    times = (0xFFFFFF00, 0xFFFFFFF0, 0x10, 0xFFFFFFF8, 0x20, 0xFFFFFE00)
+    events, _, _ = run(session_bytes(*OPENING, *(Message(AUDIO, 1, time, b"\xaf\x01" + bytes(9)) for time in times)))
+
+    got = [event.timestamp - times[0] for event in events if isinstance(event, Media)]
+    assert got == [0, 0xF0, 0x110, 0xF8, 0x120, -0x100]
+
+
 def test_large_numbers_of_chunk_streams() -> None:
     """The number of a chunk stream takes one, two or three bytes."""
     header = bytes(3) + (1).to_bytes(3, "big") + b"\x08" + bytes(4)

@@ -47,6 +47,7 @@ class LiveRecorder:
         self._mode, self._is_audio_only = push.latency_mode, push.is_audio_only
         self._headers: dict[int, Media] = {}
         self._last: int | None = None
+        self._base = 0
         self._process: Process | None = None
         self._reading: asyncio.Task[None] | None = None
         self._info: MediaInfo | None = None
@@ -77,12 +78,14 @@ class LiveRecorder:
         self._process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL)
         self._reading = asyncio.create_task(self._read(self._process, asset_id, path, self._push.now))
         await self._write_bytes(_flv.HEADER)
+        # FLV has 32 bits for times: they begin near 0, and those that are a little earlier than the first one are not negative.
+        self._base = (self._last or 0) - round(LONGEST_GAP * 1000)
         for kind in (_flv.SCRIPT, _flv.VIDEO, _flv.AUDIO):
             if kind in self._headers:
                 await self._write(Media(kind, self._last or 0, self._headers[kind].body))
 
     async def _write(self, media: Media) -> None:
-        await self._write_bytes(_flv.tag(media.kind, media.timestamp, media.body))
+        await self._write_bytes(_flv.tag(media.kind, media.timestamp - self._base, media.body))
 
     async def _write_bytes(self, data: bytes) -> None:
         if self._process is not None and self._process.stdin is not None:

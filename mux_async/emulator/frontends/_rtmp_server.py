@@ -11,7 +11,7 @@ import logging
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Final
+from typing import Final, Literal
 
 from mux_async.emulator._emulator import Emulator
 from mux_async.emulator.frontends._live_recorder import LiveRecorder, RecordingError
@@ -21,7 +21,7 @@ from mux_async.emulator.live._pushes import EncoderPresentError, Push, PushRefus
 from mux_async.emulator.media import MediaWorker
 from mux_async.emulator.rtmp import _flv
 from mux_async.emulator.rtmp._chunks import RtmpError
-from mux_async.emulator.rtmp._session import Ended, Event, Media, PublishRequested, Session
+from mux_async.emulator.rtmp._session import APP, Ended, Event, Media, PublishRequested, Session
 
 log = logging.getLogger(__name__)
 
@@ -65,16 +65,32 @@ async def serve_rtmp(
         OSError: The address is taken.
         TypeError: The emulator has no real media.
     """
+    emulator.drop_pushes()
+    said = report or log.info
+    async with encoder_port(emulator, host, port, said, protocol="rtmp", simulcast_anywhere=simulcast_anywhere) as address:
+        yield address
+
+
+@asynccontextmanager
+async def encoder_port(
+    emulator: Emulator,
+    host: str,
+    port: int,
+    report: Callable[[str], None],
+    *,
+    protocol: Literal["rtmp", "srt"],
+    simulcast_anywhere: bool,
+) -> AsyncGenerator[str, None]:
+    """Listen for RTMP while the block runs; *protocol* is what encoders use as far as the live stream knows. Yields the address."""
     media = emulator.settings.media
     if not isinstance(media, MediaWorker):
         raise TypeError("encoders need real media: EmulatorSettings(media=MediaWorker()), from mux-async[media]")
-    frontend = _RtmpFrontend(emulator, media, report or log.info, simulcast_anywhere=simulcast_anywhere)
-    emulator.drop_pushes()
+    frontend = _RtmpFrontend(emulator, media, report, protocol, simulcast_anywhere=simulcast_anywhere)
     server = await asyncio.start_server(frontend.connected, host, port, limit=_READ)
     try:
         bound = server.sockets[0].getsockname()[1]
         shown = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
-        yield f"rtmp://{f'[{shown}]' if ':' in shown else shown}:{bound}/app"
+        yield f"rtmp://{f'[{shown}]' if ':' in shown else shown}:{bound}/{APP}"
     finally:
         server.close()
         await frontend.close()
@@ -82,9 +98,16 @@ async def serve_rtmp(
 
 class _RtmpFrontend:
     def __init__(
-        self, emulator: Emulator, media: MediaWorker, report: Callable[[str], None], *, simulcast_anywhere: bool
+        self,
+        emulator: Emulator,
+        media: MediaWorker,
+        report: Callable[[str], None],
+        protocol: Literal["rtmp", "srt"],
+        *,
+        simulcast_anywhere: bool,
     ) -> None:
         self._emulator, self._media, self._report = emulator, media, report
+        self._protocol: Literal["rtmp", "srt"] = protocol
         self._simulcast_anywhere = simulcast_anywhere
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -106,7 +129,7 @@ class _RtmpFrontend:
 
     async def _serve(self, reader: StreamReader, writer: StreamWriter) -> None:
         connection = _Connection(self._emulator, self._media, self._report, reader, writer)
-        connection.simulcast_anywhere = self._simulcast_anywhere
+        connection.protocol, connection.simulcast_anywhere = self._protocol, self._simulcast_anywhere
         try:
             await connection.run()
         except Exception:
@@ -118,6 +141,7 @@ class _RtmpFrontend:
 class _Connection:
     """One connection of an encoder."""
 
+    protocol: Literal["rtmp", "srt"] = "rtmp"
     simulcast_anywhere = False
 
     def __init__(
@@ -139,7 +163,7 @@ class _Connection:
 
     def _say(self, text: str) -> None:
         name = "an encoder" if self._push is None else f"the encoder of live stream {self._push.stream_id}"
-        self._report(f"rtmp {name} {text}")
+        self._report(f"{self.protocol} {name} {text}")
 
     async def run(self) -> None:
         """Read until the encoder, or the live stream, ends."""
@@ -217,7 +241,7 @@ class _Connection:
         patience = self._loop.time() + _TO_FOLLOW
         while True:
             try:
-                return self._emulator.push(stream_key)
+                return self._emulator.push(stream_key, self.protocol)
             except EncoderPresentError:
                 if self._loop.time() > patience:
                     raise

@@ -26,6 +26,8 @@ RETRY: Final = 5.0
 MOST_WAITING: Final = 16 * 1024 * 1024
 """Bytes that may wait for a target."""
 _MEMORY: Final = 1024**3
+_EARLIER: Final = 1000
+"""Milliseconds by which a message may be earlier than the first one."""
 _FINISHING: Final = 5.0
 """Seconds that a process gets to send the rest."""
 
@@ -116,6 +118,7 @@ class _Target:
                 if "sending" in members:
                     self._push.set_target(self._id, "broadcasting")
                 problem = members.get("problem", problem)
+            await process.wait()  # a signal to a process that has just ended would take its exit status from asyncio
         finally:
             feeding.cancel()
             with suppress(asyncio.CancelledError, ConnectionError):
@@ -131,11 +134,13 @@ class _Target:
         assert pipe is not None  # noqa: S101 - asked for
         first = b"".join(_flv.tag(media.kind, 0, media.body) for media in self._headers.values())
         pipe.write(self._address.encode() + b"\n" + _flv.HEADER + first)
+        base: int | None = None
         while True:
             while self._waiting:
                 media = self._waiting.popleft()
                 self._size -= len(media.body)
-                pipe.write(_flv.tag(media.kind, media.timestamp, media.body))
+                base = media.timestamp - _EARLIER if base is None else base
+                pipe.write(_flv.tag(media.kind, media.timestamp - base, media.body))
                 await pipe.drain()
             if self._has_ended():
                 pipe.close()

@@ -326,7 +326,9 @@ def store(
     asset = _asset(environment, stream)
     if asset is None or not asset.recordings:  # it was deleted, or the recording was completed
         return
-    asset.pushed = media
+    asset.pushed = (
+        asset.pushed or media
+    )  # later parts may differ: the rendition and the joined file have the size of the first one
     asset.recordings[-1].stored = round((asset.recordings[-1].stored or 0.0) + seconds, 6)
     if stream.status != "active":
         _activate(state, environment, stream, sent_targets)

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Literal, TypeAlias
 from uuid import uuid4
 
+import attrs
+
 from mux_async.emulator.http._messages import ApiError
 from mux_async.emulator.live import _encoders
 from mux_async.emulator.media._probe import MediaInfo
@@ -159,6 +161,30 @@ def _stream_of(state: State, stream_key: str) -> tuple[Environment, LiveStream]:
             if stream_key and stream.stream_key == stream_key:
                 return environment, stream
     raise PushRefusedError("no live stream has this stream key")
+
+
+@attrs.frozen
+class SrtSettings:
+    """What a listener for SRT needs to know of a live stream."""
+
+    stream_id: str
+    stream_key: str = attrs.field(repr=False)
+    passphrase: str = attrs.field(repr=False)
+    has_encoder: bool = attrs.field(eq=False)
+    """Whether one sends to it over SRT."""
+
+
+def srt_settings(state: State, live_stream_id: str | None) -> SrtSettings | None:
+    """Return the settings of a live stream, by default of the one that was created last; ``None`` if there is none."""
+    streams = [stream for environment in state.environments.values() for stream in environment.live_streams.values()]
+    if live_stream_id is not None:
+        streams = [stream for stream in streams if stream.id == live_stream_id]
+    if not streams:
+        return None
+    # The last of those that were created in the same second.
+    newest = max(reversed(streams), key=lambda stream: stream.created_at)
+    has_encoder = newest.ingest.connected and newest.ingest.protocol == "srt"
+    return SrtSettings(newest.id, newest.stream_key, newest.srt_passphrase, has_encoder)
 
 
 def drop_pushes(state: State) -> None:

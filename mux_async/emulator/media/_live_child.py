@@ -114,7 +114,8 @@ def record(source_file: IO[bytes], path: Path, cutting: dict[str, float], report
             video = None
         streams = [stream for stream in (video, audio) if stream is not None]
         if not streams:
-            report({"problem": "the stream has no video and no audio"})
+            missing = "audio, and the live stream takes nothing else" if cutting["audio_only"] else "video and no audio"
+            report({"problem": f"the stream has no {missing}"})
             return
         described = _described(video, audio)
 

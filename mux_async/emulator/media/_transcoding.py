@@ -107,16 +107,20 @@ def rest(stream: VideoStream | AudioStream) -> list[Any]:
 
 
 class Copy:
-    """Copies packets; only their times change."""
+    """Copies packets; only their times change. Packets whose times do not grow are left out, because FFmpeg would write no others then."""
 
     def __init__(self, output: OutputContainer, source: VideoStream | AudioStream, begin: float) -> None:
         self.source = source
         self._stream = output.add_stream_from_template(source)
         self._begin = begin
+        self._last: int | None = None
 
     def take(self, packet: Packet[Any]) -> Iterator[Packet[Any]]:
-        if packet.dts is None or packet.pts is None or packet.is_corrupt:
+        if packet.dts is None or packet.pts is None or packet.pts < packet.dts or packet.is_corrupt:
             return
+        if self._last is not None and packet.dts <= self._last:
+            return
+        self._last = packet.dts
         shift = round(self._begin / packet.time_base)
         packet.dts, packet.pts = packet.dts - shift, packet.pts - shift
         if packet.pts >= 0 or self.source.type == "video":  # audio before 0 is not played, and would shift everything

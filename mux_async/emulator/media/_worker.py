@@ -225,7 +225,9 @@ class MediaWorker:
         with joining:
             if not place.exists():
                 listing = self._work_folder / f"{asset_id}.ffconcat"
-                listing.write_text("ffconcat version 1.0\n" + "".join(f"file {_quoted(part.path)}\n" for part in parts))
+                # Times in a part go on from the part before. Without its duration, FFmpeg would take its end for that.
+                entries = (f"file {_quoted(part.path)}\nduration {part.duration:.6f}\n" for part in parts)
+                listing.write_text("ffconcat version 1.0\n" + "".join(entries))
                 settings = {(part.codecs, part.width, part.height) for part in parts}
                 out = self._work_folder / f"{asset_id}-joined.mp4"
                 job = {"job": "make", "kind": "Join", "media_file": str(listing), "out": str(out)}

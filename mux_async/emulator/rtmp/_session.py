@@ -45,7 +45,10 @@ class PublishRequested:
 
 @attrs.frozen
 class Media:
-    """A message of audio, video or metadata (`mux_async.emulator.rtmp._flv`), with its time in milliseconds."""
+    """A message of audio, video or metadata (`mux_async.emulator.rtmp._flv`), with its time in milliseconds.
+
+    The time goes on where the 32 bits of RTMP begin again at 0, after 49 days.
+    """
 
     kind: int
     timestamp: int
@@ -73,6 +76,7 @@ class Session:
         self._received = self._acknowledged = 0
         self._window = _WINDOW
         self._chunk_size = 128
+        self._time: int | None = None
 
     @property
     def buffered(self) -> int:
@@ -123,12 +127,12 @@ class Session:
         body = message.body
         if message.type in {_flv.AUDIO, _flv.VIDEO}:
             if self._step == "publishing" and body:
-                yield Media(message.type, message.timestamp, body)
+                yield Media(message.type, self._continued(message.timestamp), body)
         elif message.type in {_DATA, _DATA_3}:
             body = body[1:] if message.type == _DATA_3 else body
             body = body.removeprefix(_SET_DATA_FRAME)
             if self._step == "publishing" and body.startswith(_METADATA):
-                yield Media(_flv.SCRIPT, message.timestamp, body)
+                yield Media(_flv.SCRIPT, self._continued(message.timestamp), body)
         elif message.type in {_COMMAND, _COMMAND_3}:
             values = _amf.decode_amf(body[1:] if message.type == _COMMAND_3 else body)
             name, transaction, _, *arguments = [*values, None, None, None][: max(3, len(values))]
@@ -136,6 +140,12 @@ class Session:
                 yield from self._command(name, transaction if isinstance(transaction, float) else 0.0, values, arguments)
         else:
             self._control(message)
+
+    def _continued(self, timestamp: int) -> int:
+        """Return the time that is nearest to that of the message before, modulo 2**32 (section 5.3.1.2.1 calls for serial arithmetic)."""
+        before = timestamp if self._time is None else self._time
+        self._time = before + (timestamp - before + 2**31) % 2**32 - 2**31
+        return self._time
 
     def _control(self, message: Message) -> None:
         if message.type == _SET_CHUNK_SIZE:

@@ -9,7 +9,7 @@ import json
 import subprocess
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from queue import Queue
 from threading import Thread
@@ -20,7 +20,7 @@ import attrs
 
 from mux_async.emulator import Emulator, EmulatorSettings
 from mux_async.emulator.media import MediaWorker
-from mux_async.emulator.server import serve, serve_rtmp
+from mux_async.emulator.server import serve, serve_rtmp, serve_srt
 from tests.emulator.media.serving import MediaClient
 
 PATIENCE = 60.0
@@ -31,12 +31,13 @@ PATH = "/video/v1/live-streams"
 
 @attrs.frozen
 class Ingest:
-    """An emulator that takes encoders: its client, its address for encoders, and what it reported."""
+    """An emulator that takes encoders: its client, its address for encoders, what it reported, and its address for SRT."""
 
     client: MediaClient
     address: str
     lines: list[str]
     emulator: Emulator
+    srt: str
 
     def create(self, **members: Any) -> dict[str, Any]:
         settings = {"playback_policies": ["public"], "static_renditions": [{"resolution": "highest"}]}
@@ -60,24 +61,27 @@ class Ingest:
 
 
 @contextmanager
-def ingesting(folder: Path, **changes: Any) -> Generator[Ingest, None, None]:
+def ingesting(folder: Path, *, with_srt: bool = False, **changes: Any) -> Generator[Ingest, None, None]:
     """Run an emulator with encoders from a thread while the block runs, with *changes* of its settings."""
-    ready: Queue[tuple[str, str, anyio.Event, anyio.lowlevel.EventLoopToken]] = Queue()
+    ready: Queue[tuple[str, str, str, anyio.Event, anyio.lowlevel.EventLoopToken]] = Queue()
     lines: list[str] = []
     with MediaWorker(folder) as media:
         emulator = Emulator(EmulatorSettings(limits=None, media=media, **changes))
 
         async def main() -> None:
             over = anyio.Event()
-            async with serve(emulator) as origin, serve_rtmp(emulator, port=0, report=lines.append) as address:
-                ready.put((origin, address, over, anyio.lowlevel.current_token()))
+            async with AsyncExitStack() as stack:
+                origin = await stack.enter_async_context(serve(emulator))
+                address = await stack.enter_async_context(serve_rtmp(emulator, port=0, report=lines.append))
+                srt = await stack.enter_async_context(serve_srt(emulator, port=0, report=lines.append)) if with_srt else ""
+                ready.put((origin, address, srt, over, anyio.lowlevel.current_token()))
                 await over.wait()
 
         thread = Thread(target=lambda: anyio.run(main))
         thread.start()
-        origin, address, over, token = ready.get(timeout=PATIENCE)
+        origin, address, srt, over, token = ready.get(timeout=PATIENCE)
         try:
-            yield Ingest(MediaClient(origin), address, lines, emulator)
+            yield Ingest(MediaClient(origin), address, lines, emulator, srt)
         finally:
             anyio.from_thread.run_sync(over.set, token=token)
             thread.join(PATIENCE)
