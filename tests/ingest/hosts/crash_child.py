@@ -11,6 +11,7 @@ from typing import Any, cast
 import dbos
 
 from mux_async import LimitSettings, Mux
+from mux_async.ingest import _reconcile
 from mux_async.ingest.dbos import Worker, _fence, _worker, status
 from mux_async.transport import HttpRequest, HttpResponse, TransportFactory
 
@@ -76,7 +77,8 @@ async def main(url: str, origin: str) -> None:
     print(f"ended {points}", flush=True)
 
 
-for name, seconds in {"BEAT": 0.5, "FENCE_AFTER": 3.5, "ADOPT_AFTER": 5.0}.items():
+for name, seconds in {"BEAT": 0.3, "FENCE_AFTER": 2.0, "ADOPT_AFTER": 3.0}.items():
     for module in (_fence, _worker):
         setattr(module, name, seconds)
+cast("Any", _reconcile).SETTLE_TIME = 3.0  # the emulator answers within it
 asyncio.run(main(*sys.argv[1:3]))

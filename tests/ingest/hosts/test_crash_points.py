@@ -22,7 +22,7 @@ from tests.ingest.hosts.workers import environment_of
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(900)]
 
 CHILD = Path(__file__).with_name("crash_child.py")
-PARALLEL = 4
+PARALLEL = 6  # they wait for most of the time
 
 
 def run(database: str, origin: str, kill_at: int, tree: Path | None = None, signal: str = "SIGKILL") -> str:
