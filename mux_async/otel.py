@@ -10,6 +10,7 @@ No span, metric or link holds more than the events do: no queries, headers, bodi
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Final, final
 from weakref import WeakSet
 
@@ -163,9 +164,9 @@ class OpenTelemetryListener:
         """Whether a provider is configured, so that events are of use."""
         if not self._is_configured:
             tracing, metering = self._providers
-            self._is_configured = _is_real(tracing or trace.get_tracer_provider()) or _is_real(
-                metering or metrics.get_meter_provider()
-            )
+            self._is_configured = _is_real(
+                tracing or _global(_TRACES, "_TRACER_PROVIDER", trace.get_tracer_provider)
+            ) or _is_real(metering or _global(_METRICS, "_METER_PROVIDER", metrics.get_meter_provider))
         return self._is_configured
 
     def __call__(self, event: ClientEvent) -> None:
@@ -361,9 +362,22 @@ _SUPPRESS_HTTP_KEY: Final[str] = getattr(otel_context, "_SUPPRESS_HTTP_INSTRUMEN
 """What the instrumentations of aiohttp and httpx ask the context for; OpenTelemetry has no public name for it yet."""
 
 
+_TRACES: Final = vars(trace)
+_METRICS: Final = vars(import_module("opentelemetry.metrics._internal"))
+
+
+def _global(names: Mapping[str, object], name: str, get: Callable[[], object]) -> object:
+    """Return the global provider; ``None`` if none is set.
+
+    While none is set, the public function looks for its name in the environment, which takes a microsecond, and every call of a client
+    asks. Making a listener calls it, which sets the provider that the environment names; from then on the API's variable will do.
+    """
+    return names[name] if name in names else get()
+
+
 def _is_real(provider: object) -> bool:
     """Whether *provider* does anything: those that the API has itself stand for one that is not configured."""
-    return not type(provider).__module__.startswith(("opentelemetry.trace", "opentelemetry.metrics"))
+    return provider is not None and not type(provider).__module__.startswith(("opentelemetry.trace", "opentelemetry.metrics"))
 
 
 def _http(call: CallInfo) -> dict[str, str | int]:

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
+from mux_async.otel import instrument
 from mux_async.transport import Timeouts
-from tests.performance.counts import FIGURES, VERSION, instructions, measure
+from tests.performance.counts import FIGURES, VERSION, Canned, instructions, make_client, measure
 
 pytestmark = [pytest.mark.proof, pytest.mark.asyncio]
 
@@ -29,6 +30,16 @@ async def test_figures() -> None:
     assert found.keys() == wanted.keys()
     moved = {name: (wanted[name], figure) for name, figure in found.items() if abs(figure / wanted[name] - 1) > MARGIN}
     assert not moved, f"committed to, and found: {moved}"
+
+
+async def test_opentelemetry_without_a_provider() -> None:
+    """Instrumented by `mux_async.otel` where no provider is configured, a call asks for one and does nothing else."""
+    async with make_client(Canned()) as plain, make_client(Canned()) as instrumented:
+        instrument(instrumented)
+        without = await instructions(lambda: plain.video.assets.retrieve("x" * 40))
+        more = await instructions(lambda: instrumented.video.assets.retrieve("x" * 40)) - without
+
+    assert 0 < more < 120
 
 
 async def test_count_sees_our_code_only() -> None:
