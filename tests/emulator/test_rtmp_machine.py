@@ -201,6 +201,16 @@ def test_headers_of_all_formats() -> None:
     assert message.body[-4:] == b"1234"
 
 
+@pytest.mark.parametrize("timestamp", [0, 0xFFFFFE, 0xFFFFFF, 0x1000000, 0xFFFFFFFF])
+def test_times_at_the_limit_of_three_bytes(timestamp: int) -> None:
+    """A message keeps its time, in one chunk and in several, also where the three bytes for it are just full."""
+    sent = [Message(VIDEO, 1, timestamp, bytes(size)) for size in (1, 400)]
+    reader = ChunkReader(MAX_MEDIA)
+    reader.feed(b"".join(chunks(message, 5, 128) for message in sent))
+
+    assert [reader.next_message(), reader.next_message(), reader.next_message()] == [*sent, None]
+
+
 def test_clock_that_begins_again() -> None:
     """Times go on where 32 bits begin again at 0, also for messages that come a little late; those before the first one stay before it."""
     times = (0xFFFFFF00, 0xFFFFFFF0, 0x10, 0xFFFFFFF8, 0x20, 0xFFFFFE00)

@@ -88,7 +88,7 @@ def test_examples(client: MediaClient) -> None:
     asset = client.create("https://example.com/film.mp4")
 
     assert asset["status"] == "ready"
-    assert "avc1.640028" in client.text(f"/{playback(asset)}.m3u8")
+    assert "RESOLUTION=1920x1080" in client.text(f"/{playback(asset)}.m3u8")
     assert client.get(f"/{playback(asset)}/thumbnail.jpg").status == 200
 
 
