@@ -60,9 +60,10 @@ types: $(VENV)/.dev-installed ## mypy and pyright, both strict
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-format: $(VENV)/.dev-installed ## Put the code in shape
+format: $(VENV)/.dev-installed ## Put code and documents in shape
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/python -m tools.prose
 
 codegen: $(VENV)/.dev-installed ## Write the generated code again
 	$(BIN)/python -m codegen

@@ -14,6 +14,7 @@ import pytest
 
 from mux_async.webhooks.events import EVENTS
 from tests.emulator.browser.browsing import chromium
+from tools.prose import long_lines, wrap
 from tools.site import reference
 from tools.site.build import HTML, build, documents, listed_pages
 from tools.site.check import check
@@ -24,8 +25,22 @@ TREE = Path(__file__).parents[2]
 @pytest.mark.parametrize("path", [path for path in documents() if path != "CHANGELOG.md"])
 def test_lines_of_prose(path: str) -> None:
     """A line of a document has at most 140 characters, outside of tables and code."""
-    text = re.sub(r"^```.*?^```", "", (TREE / path).read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
-    assert not [line for line in text.splitlines() if len(line) > 140 and not line.startswith(("|", "!["))]
+    assert not long_lines((TREE / path).read_text("utf-8")), "run python -m tools.prose"
+
+
+def test_wrapping() -> None:
+    """Long paragraphs and items of lists are wrapped with their indentation; code, tables and spans of code stay as they are."""
+    long = "word " * 40
+    text = (
+        f"{long}\nend\n\n- {long}\n  end\n- next\n\n| {long} |\n\n```text\n{long}\n```\n{'x' * 130} `a b c d e f g h i j k l`\n"
+    )
+    wrapped = wrap(text)
+    assert not long_lines(wrapped)
+    assert wrapped.split() == text.split()
+    assert "\n  word" in wrapped
+    assert wrapped.count(f"{long}") == 2
+    assert "`a b c d e f g h i j k l`" in wrapped
+    assert wrap(wrapped) == wrapped
 
 
 def test_every_public_name_is_documented() -> None:
