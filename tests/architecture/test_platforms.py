@@ -1,7 +1,8 @@
 """What other systems lack, hidden here: the package works without it. Each program runs in an interpreter of its own.
 
 The list is every use of something that is not on each system: `fcntl` (locks of journals, and of the emulator's authority), `resource` and
-`os.nice` (its media worker), `os.register_at_fork`, `os.RWF_NOWAIT` and `os.preadv` (uploads).
+`os.nice` (its media worker), `os.register_at_fork`, `os.RWF_NOWAIT` and `os.preadv` (uploads). The locks of journals and forks are hidden
+in `tests/ingest/test_journal.py`, and what the media worker uses in `tests/emulator/media/test_worker.py`.
 """
 
 from __future__ import annotations
@@ -43,58 +44,6 @@ async def main():
 asyncio.run(main())
 """
 
-FORK = """
-import os
-del os.register_at_fork
-from mux_async._forks import after_fork, detect_fork
-
-class Inherited:
-    was_reset = False
-
-    def reset_after_fork(self):
-        self.was_reset = True
-        return None
-
-inherited = Inherited()
-after_fork(inherited)
-detect_fork()
-assert not inherited.was_reset
-child = os.fork()
-if not child:
-    detect_fork()
-    os._exit(7 if inherited.was_reset else 1)
-assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
-assert not inherited.was_reset
-"""
-
-# Windows' locks, by those of this system: `msvcrt` is what is there in the place of `fcntl`.
-LEASE = """
-import fcntl, sys, types
-from pathlib import Path
-import mux_async._forks, mux_async._journal_errors
-
-locked = []
-
-def locking(descriptor, mode, size):
-    assert (mode, size) == (2, 1)
-    locked.append(descriptor)
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-sys.modules["msvcrt"] = types.SimpleNamespace(LK_NBLCK=2, locking=locking)
-kept, sys.modules["fcntl"], sys.platform = fcntl, None, "win32"
-from mux_async._lease import inherit, take
-
-path = Path(sys.argv[1]) / "lease"
-lease = take(path)
-assert inherit(path) is None
-lease.close()
-taken = inherit(path)
-assert taken is not None and taken.is_of(path)
-taken.drop()
-assert not path.exists()
-assert len(locked) == 3
-"""
-
 AUTHORITY = """
 import sys
 from pathlib import Path
@@ -115,17 +64,6 @@ assert folder.remove()
 assert not folder.bundle.exists()
 """
 
-WORKER = """
-import os, sys
-from mux_async.emulator.media import _child
-del os.nice
-sys.modules["resource"] = None
-sys.platform = "darwin"
-_child.bind(1 << 30)
-import signal
-assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-"""
-
 IMPORTS = (
     HIDE
     + """
@@ -136,7 +74,6 @@ for name in ("register_at_fork", "RWF_NOWAIT", "preadv", "nice", "fork", "geteui
 import asyncio, subprocess
 sys.platform = "win32"
 sys.modules["msvcrt"] = type(sys)("msvcrt")
-import mux_async._lease
 import mux_async.ingest, mux_async.testing, mux_async.emulator.state, mux_async.limits, mux_async.webhooks
 """
 )
@@ -144,8 +81,8 @@ import mux_async.ingest, mux_async.testing, mux_async.emulator.state, mux_async.
 
 @pytest.mark.parametrize(
     "program",
-    [UPLOAD, FORK, LEASE, AUTHORITY, WORKER, IMPORTS],
-    ids=["page cache", "fork hooks", "locks of journals", "authority", "media worker", "imports"],
+    [UPLOAD, AUTHORITY, IMPORTS],
+    ids=["page cache", "authority", "imports"],
 )
 def test_works_without_what_other_systems_lack(program: str, tmp_path: Path) -> None:
     """With the part hidden, what uses it does its work in the other way."""

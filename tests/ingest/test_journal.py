@@ -442,3 +442,65 @@ def _stored(state: ItemState) -> ItemState:
 
 JournalMachine.TestCase.settings = settings(max_examples=examples(50), stateful_step_count=25, deadline=None)
 TestJournalMachine = JournalMachine.TestCase
+
+
+# Windows' locks, by those of this system: `msvcrt` is what is there in the place of `fcntl`.
+LEASE = """
+import fcntl, sys, types
+from pathlib import Path
+import mux_async._forks, mux_async._journal_errors
+
+locked = []
+
+def locking(descriptor, mode, size):
+    assert (mode, size) == (2, 1)
+    locked.append(descriptor)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+sys.modules["msvcrt"] = types.SimpleNamespace(LK_NBLCK=2, locking=locking)
+kept, sys.modules["fcntl"], sys.platform = fcntl, None, "win32"
+from mux_async._lease import inherit, take
+
+path = Path(sys.argv[1]) / "lease"
+lease = take(path)
+assert inherit(path) is None
+lease.close()
+taken = inherit(path)
+assert taken is not None and taken.is_of(path)
+taken.drop()
+assert not path.exists()
+assert len(locked) == 3
+"""
+
+FORK = """
+import os
+del os.register_at_fork
+from mux_async._forks import after_fork, detect_fork
+
+class Inherited:
+    was_reset = False
+
+    def reset_after_fork(self):
+        self.was_reset = True
+        return None
+
+inherited = Inherited()
+after_fork(inherited)
+detect_fork()
+assert not inherited.was_reset
+child = os.fork()
+if not child:
+    detect_fork()
+    os._exit(7 if inherited.was_reset else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+assert not inherited.was_reset
+"""
+
+
+@pytest.mark.parametrize("program", [LEASE, FORK], ids=["locks", "forks"])
+def test_without_what_other_systems_lack(program: str, tmp_path: Path) -> None:
+    """A journal's lock is that of Windows where there is no `fcntl`; without hooks of forks, a child finds out by itself."""
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+
+    assert done.returncode == 0, done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from concurrent.futures import CancelledError
@@ -263,3 +264,22 @@ def test_reset(worker: MediaWorker, inputs: Path) -> None:
         account.send("POST", "/_emulator/reset")
 
     assert found == [(found[0][0], 3.0), (found[0][0], 2.0)]
+
+
+WORKER = """
+import os, sys
+from mux_async.emulator.media import _child
+del os.nice
+sys.modules["resource"] = None
+sys.platform = "darwin"
+_child.bind(1 << 30)
+import signal
+assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+"""
+
+
+def test_without_what_other_systems_lack() -> None:
+    """A worker process starts where there is neither `resource` nor `nice`."""
+    done = subprocess.run([sys.executable, "-c", WORKER], capture_output=True, text=True, timeout=100, check=False)
+
+    assert done.returncode == 0, done.stderr
