@@ -12,7 +12,7 @@ SOURCES := mux_async transports codegen tools tests examples benchmarks
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test proofs test-pythons test-lowest lint format types unit bench example mutants codegen check-codegen api layers docs \
+.PHONY: help demo test proofs test-pythons test-lowest lint format types unit bench example mutants codegen check-codegen api layers tables docs \
 	constraints locks release-check sbom check-workflows build clean
 
 help: ## Say what can be made
@@ -73,6 +73,10 @@ api: $(VENV)/.dev-installed ## Write the listing of the public API, docs/api.txt
 
 layers: $(VENV)/.dev-installed ## Draw the layers in CONTRIBUTING.md again, from the imports
 	$(BIN)/python -m tools.layers
+
+tables: $(VENV)/.dev-installed ## Write the tables in docs/configuration.md and docs/from-mux-*.md again, from the code
+	$(BIN)/python -m tools.settings_tables
+	$(BIN)/python -m tools.client_tables
 
 docs: $(VENV)/.dev-installed ## Build the documentation site into build/site/html, and check it
 	$(BIN)/python -m tools.site

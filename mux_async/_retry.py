@@ -95,7 +95,9 @@ class RetryPolicy:
     """
 
     first: float = 0.5
+    """Ceiling of the wait after the first attempt; 0 repeats at once."""
     longest: float = 8.0
+    """The ceiling does not grow beyond this."""
     longest_retry_after: float = 60.0
     """A server's ``Retry-After`` above this counts as this."""
 

@@ -54,6 +54,7 @@ from mux_async.testing.loopback import Reply, always, listen, talk
 from mux_async.transport import HttpResponse
 from mux_async.webhooks import WebhookEvent, WebhookRouter, parse_event, sign
 from mux_async.webhooks.events import LiveStreamEvent
+from tests.docs.guides import GUIDES
 from tests.emulator import official
 
 ROOT = Path(__file__).parents[2]
@@ -971,10 +972,11 @@ DRIVERS: dict[str, Driver] = {
 
 def test_every_snippet_runs() -> None:
     """Every Python snippet, and every ingest but those on PostgreSQL (tests/ingest/hosts), is marked to run; every mark has its driver."""
-    for one in snippets():
+    here = [one for one in snippets() if one.page not in GUIDES]  # test_guides.py runs the others
+    for one in here:
         if one.language == "python" or ("mux-async ingest" in one.code and "postgresql://" not in one.code):
             assert one.name, f"{one.page}: a snippet without <!-- runs: name -->:\n{one.code}"
-    assert {one.name for one in snippets() if one.name} == set(DRIVERS)
+    assert {one.name for one in here if one.name} == set(DRIVERS)
 
 
 # Several snippets may be parts of one flow, which is then run once.
