@@ -149,9 +149,30 @@ async def test_errors_without_a_request() -> None:
     assert "NotFoundError" in explain(outer)
     assert "unknown" in explain({})
     assert "unknown" in explain({"type": 3, "attempts": ["x", {"elapsed": "y", "phase": 4}], "status": "z"})
-    odd = {"type": "AmbiguousOutcomeError", "phase": ["x"], "attempts": [{"phase": {}, "delivery": [1], "elapsed": 10**400}]}
+    odd: dict[str, Any] = {
+        "type": "AmbiguousOutcomeError",
+        "phase": ["x"],
+        "attempts": [{"phase": {}, "delivery": [1], "elapsed": 10**400}],
+    }
     assert "Repeat:" in explain({**odd, "operation": "POST /x"})
     assert "Repeat:" in explain({**odd, "type": "ServerError", "operation": "POST /x"})
+
+
+@pytest.mark.parametrize(
+    ("method", "delivery", "repeat"),
+    [
+        ("POST", Delivery.ANSWERED, "no: it was done, only the answer is lost"),
+        ("POST", Delivery.MAYBE_PROCESSED, "not before you have looked"),
+        ("PUT", Delivery.MAYBE_PROCESSED, "yes: once more has the same effect"),
+        ("POST", Delivery.NEVER_SENT, "yes: the server did nothing"),
+        ("GET", Delivery.ANSWERED, "yes: it only reads"),
+    ],
+)
+async def test_whether_to_repeat(method: str, delivery: Delivery, repeat: str) -> None:
+    """Whether a call may be repeated depends on what it does, and on how far its attempts came."""
+    error = {"type": "TransportError", "operation": f"{method} /x", "attempts": [{"delivery": delivery.value}]}
+
+    assert f"Repeat:  {repeat}" in explain(error)
 
 
 async def test_every_error_is_explained() -> None:

@@ -123,6 +123,19 @@ def test_only_our_loggers(loggers: None, monkeypatch: pytest.MonkeyPatch) -> Non
         make()
 
 
+def test_a_program_with_handlers(loggers: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a handler sees the messages already, ``MUX_LOG`` sets the level, and no line is written twice."""
+    own = logging.NullHandler()
+    for each in LOGGERS:
+        logging.getLogger(each).handlers[:] = [own]
+    monkeypatch.setenv("MUX_LOG", "info")
+    make()
+
+    assert [(logging.getLogger(each).level, logging.getLogger(each).handlers) for each in LOGGERS] == [
+        (logging.INFO, [own])
+    ] * 3
+
+
 def test_every_line_has_fields() -> None:
     """Every line that the package logs has fields, so that a program can search for what it is about."""
     lines = dict[str, bool]()
