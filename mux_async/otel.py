@@ -89,13 +89,15 @@ class _OpenSpan:
 
     def end(self, outcome: Outcome, error: str | None) -> None:
         """End the span. Its context is left, unless the program has entered another one, or is in another task, by now."""
-        if error is not None:
-            self.span.set_attribute("error.type", error)
-        if outcome == "error":
-            self.span.set_status(StatusCode.ERROR)
-        self.span.end()
-        if otel_context.get_current() is self.current:
-            otel_context.attach(self.before)
+        try:
+            if error is not None:
+                self.span.set_attribute("error.type", error)
+            if outcome == "error":
+                self.span.set_status(StatusCode.ERROR)
+            self.span.end()
+        finally:  # a processor may fail, and what the task does next is not below this span
+            if otel_context.get_current() is self.current:
+                otel_context.attach(self.before)
 
 
 @attrs.define(eq=False)
@@ -229,7 +231,12 @@ class OpenTelemetryListener:
         measured = {**attributes, "mux.operation": event.call.operation}
         if event.call.bucket is not None:
             measured["mux.rate_limit.bucket"] = event.call.bucket.value
-        self._instruments.request_duration.record(event.elapsed, measured)
+        try:  # while the span is current, for exemplars
+            self._instruments.request_duration.record(event.elapsed, measured)
+        finally:
+            self._end_attempt(event, error)
+
+    def _end_attempt(self, event: AttemptEnded, error: str | None) -> None:
         found = self._calls.get(event.id)
         if found is None or found.attempt is None:
             return
@@ -260,7 +267,12 @@ class OpenTelemetryListener:
         attributes = {**self._tags, "mux.operation": event.call.operation, "mux.outcome": event.outcome}
         if event.error is not None:
             attributes["error.type"] = event.error
-        self._instruments.call_duration.record(event.elapsed, attributes)
+        try:
+            self._instruments.call_duration.record(event.elapsed, attributes)
+        finally:
+            self._end_call(event)
+
+    def _end_call(self, event: CallEnded) -> None:
         found = self._calls.pop(event.id, None)
         if found is None:
             return
@@ -293,11 +305,13 @@ class OpenTelemetryListener:
         self._instruments.uploaded.add(event.added, self._tags)
 
     def _upload_ended(self, event: UploadEnded) -> None:
-        self._instruments.uploads.add(1, {**self._tags, "mux.outcome": event.outcome})
         found = self._others.pop(event.id, None)
-        if found is not None:
-            found.span.set_attributes({"mux.upload.sent": event.sent, "mux.upload.requests": event.requests})
-            found.end(event.outcome, event.error)
+        try:
+            self._instruments.uploads.add(1, {**self._tags, "mux.outcome": event.outcome})
+        finally:
+            if found is not None:
+                found.span.set_attributes({"mux.upload.sent": event.sent, "mux.upload.requests": event.requests})
+                found.end(event.outcome, event.error)
 
     def _item_changed(self, event: IngestItemChanged) -> None:
         is_final = event.stage in _FINAL_STAGES
@@ -339,13 +353,15 @@ class OpenTelemetryListener:
 
     def _webhook_ended(self, event: WebhookEnded) -> None:
         attributes = {**self._tags, "mux.webhook.type": event.type, "mux.outcome": event.outcome}
-        self._instruments.webhooks.add(1, attributes)
-        self._instruments.webhook_duration.record(event.elapsed, attributes)
         found = self._others.pop(event.id, None)
-        if found is not None:
-            found.span.set_attribute("mux.outcome", event.outcome)
-            is_failed = event.outcome in {"failed", "store failed"}
-            found.end("error" if is_failed else "ok", event.outcome if is_failed else None)
+        try:
+            self._instruments.webhooks.add(1, attributes)
+            self._instruments.webhook_duration.record(event.elapsed, attributes)
+        finally:
+            if found is not None:
+                found.span.set_attribute("mux.outcome", event.outcome)
+                is_failed = event.outcome in {"failed", "store failed"}
+                found.end("error" if is_failed else "ok", event.outcome if is_failed else None)
 
     def _webhook_refused(self, event: WebhookRefused) -> None:
         attributes: dict[str, str | int] = {
