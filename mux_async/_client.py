@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from functools import cached_property
-from random import Random, SystemRandom
+from random import Random
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 import attrs
@@ -25,6 +25,7 @@ from mux_async._checks import (
 )
 from mux_async._config import (
     DEFAULT_BASE_URL,
+    SYSTEM_RANDOM,
     AccessToken,
     Config,
     Credentials,
@@ -251,7 +252,7 @@ class Mux:
             headers=standing_headers(user_agent(user_agent_suffix), headers),
             retry=retry or RetryPolicy(),
             clock=clock,
-            random=random or SystemRandom(),
+            random=random or SYSTEM_RANDOM,
         )
         call_options = CallOptions(
             priority=priority,

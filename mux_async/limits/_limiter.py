@@ -148,20 +148,23 @@ class MemoryLimiter:
         clock: Callable[[], float] = time.monotonic,
         buckets: Mapping[Bucket, TokenBucket] | None = None,
     ) -> None:
-        self._buckets = {
-            bucket: LocalBucket(settings.new_bucket(bucket) if buckets is None else buckets[bucket], clock) for bucket in Bucket
-        }
+        self._settings = settings
+        self._clock = clock
+        self._buckets = {bucket: LocalBucket(tokens, clock) for bucket, tokens in (buckets or {}).items()}
         after_fork(self)
 
     def reset_after_fork(self) -> object:
         """Make new locks, in a forked child: a thread of the parent may have held the old ones, and does not exist here."""
-        for local in self._buckets.values():
+        for local in list(self._buckets.values()):
             local.lock = threading.Lock()
         return None
 
     def local_bucket(self, bucket: Bucket) -> LocalBucket:
-        """Return the bucket."""
-        return self._buckets[bucket]
+        """Return the bucket, made on first use: most clients use one or two of the four, and a process may have thousands of accounts."""
+        local = self._buckets.get(bucket)
+        if local is None:  # `setdefault` is atomic: threads agree on one bucket
+            local = self._buckets.setdefault(bucket, LocalBucket(self._settings.new_bucket(bucket), self._clock))
+        return local
 
     async def check_store(self) -> tuple[str, str | None] | None:
         """See `Limiter.check_store`."""
@@ -172,7 +175,7 @@ class MemoryLimiter:
 
     async def acquire(self, bucket: Bucket, *, held_back: float, rank: int) -> Grant | float:  # noqa: ARG002 - the gate orders by rank
         """Take a grant, or return the seconds to wait."""
-        local = self._buckets[bucket]
+        local = self.local_bucket(bucket)
         with local.lock:
             wait = local.tokens.take(local.clock(), held_back=held_back)
             return wait or Grant(bucket, local.tokens.now)
@@ -182,25 +185,25 @@ class MemoryLimiter:
 
     async def give_back(self, grant: Grant) -> None:
         """Undo a grant of the last minute."""
-        local = self._buckets[grant.bucket]
+        local = self.local_bucket(grant.bucket)
         with local.lock:
             local.tokens.give_back(grant.at)
 
     async def on_throttled(self, grant: Grant, delay: float | None) -> float:
         """Close the grant's bucket after a 429, and adapt its rate."""
-        local = self._buckets[grant.bucket]
+        local = self.local_bucket(grant.bucket)
         with local.lock:
             return local.tokens.on_throttled(local.clock(), granted_at=grant.at, delay=delay)
 
     async def observe_remaining(self, bucket: Bucket, remaining: int) -> None:
         """Lower a bucket to what the server has left."""
-        local = self._buckets[bucket]
+        local = self.local_bucket(bucket)
         with local.lock:
             local.tokens.observe_remaining(local.clock(), remaining=remaining)
 
     def estimate_wait(self, bucket: Bucket, *, held_back: float, rank: int, ahead: int) -> float:  # noqa: ARG002 - `ahead` counts all
         """Return the seconds until a grant, were *ahead* others made first."""
-        local = self._buckets[bucket]
+        local = self.local_bucket(bucket)
         with local.lock:
             now = local.clock()
             return local.tokens.ready_at(now, held_back=held_back, ahead=ahead) - now
@@ -209,7 +212,7 @@ class MemoryLimiter:
         """Return the state of a bucket."""
         from mux_async.limits._snapshots import state_of
 
-        local = self._buckets[bucket]
+        local = self.local_bucket(bucket)
         with local.lock:
             return state_of(local.tokens, local.clock())
 

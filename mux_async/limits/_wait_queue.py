@@ -13,7 +13,7 @@ Bookkeeping only: nothing here waits or asks the bucket. The rules:
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import defaultdict, deque
 from typing import Final, Generic, Literal, TypeAlias, TypeVar
 
 Priority: TypeAlias = Literal["interactive", "default", "batch"]
@@ -51,8 +51,8 @@ class WaitQueue(Generic[W]):
     __slots__ = ("_counts", "_last_served", "_queues", "_served_at", "size")
 
     def __init__(self) -> None:
-        self._queues: dict[Priority, deque[W]] = {priority: deque() for priority in PRIORITIES}
-        """In order of arrival. May hold gone waiters, but never in front."""
+        self._queues: dict[Priority, deque[W]] = defaultdict(deque)
+        """In order of arrival. May hold gone waiters, but never in front. Made for the first waiter: an empty deque takes 0.7 KB."""
         self._counts: dict[Priority, int] = dict.fromkeys(PRIORITIES, 0)
         self.size = 0
         """How many wait."""
@@ -123,7 +123,7 @@ class WaitQueue(Generic[W]):
 
     def stalled_for(self, now: float) -> float:
         """Return for how many seconds no waiter was served although at least one waits; 0.0 if none does."""
-        heads = [queue[0].arrived for queue in self._queues.values() if queue]
+        heads = [queue[0].arrived for queue in list(self._queues.values()) if queue]
         return max(0.0, now - max(self._last_served, min(heads))) if heads else 0.0
 
     def ahead(self, priority: Priority) -> int:
