@@ -31,6 +31,7 @@ OTHERS: dict[str, tuple[list[str], list[str]]] = {
     "decode": (["--rounds", "9"], ["--rounds", "3", "--count", "500"]),
     "imports": ([], ["--rounds", "5"]),
     "limiter": ([], ["--rounds", "2", "--tasks", "10000", "--grants", "200"]),
+    "scale": ([], ["--rounds", "2", "--calls", "20000"]),
     "upload": ([], ["--rounds", "2", "--size", "0.125"]),
     "signing": ([], ["--rounds", "5", "--runs", "3"]),
     "webhooks": ([], ["--rounds", "5", "--count", "500"]),

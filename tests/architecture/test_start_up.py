@@ -238,6 +238,9 @@ def test_first_answer_brings_little() -> None:
         "mux_async.models.shared_video",
         "mux_async.models.video_assets",
     }
+    assert not loaded.mine & {
+        f"mux_async.{name}" for name in ("_listeners", "_observer", "drift", "events", "health", "recorder")
+    }
     assert len(loaded.mine) <= 70
     assert not {name for name in loaded.classes if name.startswith("mux_async.models.")}  # nobody constructs one
     assert len(loaded.classes) <= 35

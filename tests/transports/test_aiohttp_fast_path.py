@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -292,6 +293,28 @@ async def test_silence_of_several_lengths() -> None:
         await transport.aclose()
 
         assert [(error.phase, error.delivery) for error in caught] == [(Phase.READ_HEAD, Delivery.MAYBE_PROCESSED)] * 3
+
+
+async def test_clients_of_one_transport_share_its_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests with equal timeouts that are not the same object, as many clients on one transport have, start one timer together."""
+    loop = asyncio.get_running_loop()
+    real, timers = loop.call_later, list[asyncio.TimerHandle]()
+
+    def call_later(delay: float, *arguments: Any, **context: Any) -> asyncio.TimerHandle:
+        handle = real(delay, *arguments, **context)
+        if delay == 1234.0:
+            timers.append(handle)
+        return handle
+
+    monkeypatch.setattr(loop, "call_later", call_later)
+    async with listen(OK) as site:
+        transport = AiohttpTransport()
+        for _ in range(20):
+            request = HttpRequest("GET", f"{site.origin}/", HEADERS, None, Timeouts(read=1234.0))
+            assert await fetch(transport, request) == b"ok"
+        await transport.aclose()
+
+    assert len(timers) == 1
 
 
 class ClosingConnector(aiohttp.TCPConnector):

@@ -64,6 +64,7 @@ class AiohttpTransport:
         # and before a failure: a process without free file descriptors can import nothing.
         self._loop = asyncio.get_running_loop()
         self._preparing = self._loop.call_later(_AFTER_FIRST_ANSWER, import_module, "anyio._backends._asyncio")
+        self._timeouts: Timeouts | None = None
         self._use(Timeouts())
 
     async def send(self, request: HttpRequest, /) -> HttpResponse:
@@ -96,8 +97,14 @@ class AiohttpTransport:
         return self._session.closed and task is not None and not task.cancelling()
 
     def _use(self, timeouts: Timeouts) -> None:
-        """Prepare for requests with *timeouts*. Requests that are under way keep theirs."""
+        """Prepare for requests with *timeouts*. Requests that are under way keep theirs.
+
+        Clients that share a transport have equal ones of their own: they also share the timer, which lasts for as long as a timeout.
+        """
+        is_same = timeouts == self._timeouts
         self._timeouts = timeouts
+        if is_same:
+            return
         self._client_timeout = aiohttp.ClientTimeout(total=None, connect=timeouts.connect, sock_read=timeouts.read)
         self._timer = InactivityTimer(timeouts.read) if timeouts.read is not None else None
 
