@@ -71,7 +71,7 @@ import os
 for name in ("register_at_fork", "RWF_NOWAIT", "preadv", "nice", "fork", "geteuid", "getuid"):
     if hasattr(os, name):
         delattr(os, name)
-import asyncio, subprocess
+import asyncio, shutil, subprocess, tempfile
 sys.platform = "win32"
 sys.modules["msvcrt"] = type(sys)("msvcrt")
 import mux_async.ingest, mux_async.testing, mux_async.emulator.state, mux_async.limits, mux_async.webhooks
