@@ -53,6 +53,8 @@ class Listening:
     """Gets requests and answers too, which it redacts."""
     is_enabled: Callable[[], object] | None = None
     """Says for each call whether it is to be reported; ``None`` for all."""
+    finishes_calls: bool = False
+    """Whether it gets the rest of the calls under way when it is removed: for a listener that has to close what it opened."""
     is_active: bool = True
     """Whether it is still called."""
     _failures: int = 0
@@ -157,6 +159,7 @@ class Listeners:
             raise ConfigurationError("there is nothing to listen with; give on_event, on_request or on_response")
         is_enabled = getattr(on_event, "is_enabled", None)
         added = Listening(on_event, on_request, on_response, self, is_enabled=is_enabled if callable(is_enabled) else None)
+        added.finishes_calls = getattr(on_event, "finishes_calls", None) is True
         self._append(added)
         return added
 
@@ -186,7 +189,7 @@ def _wants_calls(listening: Listening) -> bool:
 def notify(entries: Iterable[Listening], event: ClientEvent) -> None:
     """Call the listeners of *entries* with *event*."""
     for each in entries:
-        if each.on_event is not None and each.is_active:
+        if each.on_event is not None and (each.is_active or each.finishes_calls):
             try:
                 each.on_event(event)
             except Exception as error:  # noqa: BLE001 - logged

@@ -127,6 +127,9 @@ class OpenTelemetryListener:
         tags: Attributes for every span and metric, for example ``{"mux.environment": "production"}``.
     """
 
+    finishes_calls: ClassVar[bool] = True
+    """Calls under way when it is removed are recorded to their end: their spans are current until then."""
+
     def __init__(
         self,
         tracer_provider: TracerProvider | None = None,
@@ -500,7 +503,7 @@ def instrument(
     tags: Mapping[str, str] | None = None,
     propagate: bool = False,
 ) -> Listening:
-    """Make spans and metrics of what *client* does from now on. ``remove()`` of what is returned ends it.
+    """Make spans and metrics of what *client* does from now on. ``remove()`` of what is returned ends it for the calls that follow.
 
     Args:
         client: With it, its ``with_options`` variants, and the webhook routers that it is attached to.
