@@ -164,6 +164,8 @@ class Application:
         (folder / name).mkdir()
         for number in range(3):
             (folder / name / f"{name}-{number}.mp4").write_bytes(bytes(200_000 + number))
+        with Journal.in_memory() as journal:
+            assert (await Ingest(self.mux, make_plan([folder / name]).items, journal=journal).run()).is_complete
         async with aiohttp.ClientSession() as session, anyio.create_task_group() as tasks:
             for number in range(90):
                 client = self.mux.with_options(priority=("interactive", "default", "batch")[number % 3])
@@ -172,8 +174,6 @@ class Application:
                 tasks.start_soon(quietly, lambda number=number: self.mux.video.live_streams.retrieve(f"{number}"))
                 tasks.start_soon(self._upload, session, f"{name} {number}")
             tasks.start_soon(self._forge, session)
-            with Journal.in_memory() as journal:
-                await Ingest(self.mux, make_plan([folder / name]).items, journal=journal).run()
 
     async def _upload(self, session: aiohttp.ClientSession, title: str) -> None:
         async with session.post(f"{self.url}/uploads", json={"title": title}) as response:
@@ -212,9 +212,9 @@ async def test_dashboard_rules_and_counts(tmp_path: Path) -> None:
             webhooks=(WebhookSettings(f"http://127.0.0.1:{port}/webhooks/mux", CANARIES["webhook secret"]),),
         )
     )
-    emulator.faults.add(Fault(method="GET", nth=range(3, 1000, 7), status=503))
-    emulator.faults.add(Fault(method="GET", nth=range(5, 1000, 11), cut="before"))
-    emulator.faults.add(Fault(method="GET", nth=range(6, 1000, 13), truncate=10))
+    emulator.faults.add(Fault(method="GET", path="/video/v1/assets", nth=range(3, 1000, 7), status=503))
+    emulator.faults.add(Fault(method="GET", path="/video/v1/assets", nth=range(5, 1000, 11), cut="before"))
+    emulator.faults.add(Fault(method="GET", path="/video/v1/assets", nth=range(6, 1000, 13), truncate=10))
     async with serve(emulator) as origin:
         application = Application(origin, port)
         async with application.run(), prometheus(port, tmp_path) as server:
