@@ -49,8 +49,8 @@ try:
     from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
     from opentelemetry.trace import SpanKind, StatusCode, TracerProvider
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-except ImportError as error:
-    raise MissingExtraError("mux_async.otel", "opentelemetry-api", "otel") from error
+except ImportError as _error:
+    raise MissingExtraError("mux_async.otel", "opentelemetry-api", "otel") from _error
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context

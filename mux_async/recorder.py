@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Recorder"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _MOST_IDS: Final = 10_000
 _LARGEST_BODY: Final = 64 * 1024
