@@ -222,7 +222,8 @@ class _Scope:
         if _loops.scopes.get(self.loop) is self:
             del _loops.scopes[self.loop]
         # Nothing is left to close, so this does not wait. A generator that was not ended would be once it is collected, by the loop.
-        with suppress(StopIteration):
+        # A collection of garbage may come here while the generator is being closed already: then there is nothing to do (RuntimeError).
+        with suppress(StopIteration, RuntimeError):
             self._at_end.aclose().send(None)
 
 

@@ -57,7 +57,8 @@ def test_in_bash(tmp_path: Path) -> None:
     program = tmp_path / "mux-async"
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m mux_async.cli "$@"\n')
     program.chmod(0o755)
-    script = run("--show-completion", "bash", env={}).stdout
+    # Without a shell above the tests, as in the background of a script, the shell has to be named; this variable makes it possible.
+    script = run("--show-completion", "bash", env={"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}).stdout
     assert "complete -o default" in script
 
     (tmp_path / "complete.sh").write_text(

@@ -65,7 +65,10 @@ RECIPES = {
     "cookbook-live-on-air": "on_air == []",
     "cookbook-webhook-endpoint": 'webhook.address.startswith("https://example.com")',
     "cookbook-webhook-verify": 'event.type == "video.asset.ready"',
-    "cookbook-webhook-handler": "[(await hooks.receive(body, headers)).status for _ in 'ab'] == [200, 200] and len(published) == 1",
+    "cookbook-webhook-handler": (
+        "[(await hooks.receive(body, headers)).status for _ in 'ab'] == [200, 200] and len(published) == 1"
+        " and await hooks.aclose() is None"
+    ),
     "cookbook-views": "overall.data.total_views > 0",
     "cookbook-views-by-country": "rows.data[0].views >= rows.data[1].views",
     "cookbook-data-errors": "worst.count > 0",

@@ -166,6 +166,7 @@ async def test_ingest(tmp_path: Path) -> None:
     await Ingest(mux, plan.items, journal=journal).run()
     skipped = of(IngestItemChanged, events)
     assert [(each.stage, each.is_skipped) for each in skipped] == [("done", True)] * 3
+    journal.close()
 
 
 def router(**options: Any) -> WebhookRouter:

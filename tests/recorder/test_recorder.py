@@ -223,7 +223,8 @@ def test_words_in_queries_and_paths(tmp_path: Path, emulator: Emulator) -> None:
     assert unknown["path"].startswith("/video/v1/assets/id")
     replayed = run_here("replay", str(tmp_path / "calls.json"))
     assert "3 calls sent" in replayed.stdout
-    assert "1 GET" not in replayed.stdout
+    # Views are generated for the hour, so that a member may be null in one answer and not in another; a wrong query would be a 400.
+    assert "recorded 200" not in replayed.stdout
     assert "2 GET" not in replayed.stdout
 
 
