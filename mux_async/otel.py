@@ -66,6 +66,7 @@ _SCHEMA: Final = "https://opentelemetry.io/schemas/1.27.0"
 _HTTP_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 """Boundaries that the semantic conventions give for ``http.client.request.duration``."""
 _QUEUE_SECONDS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
+_OPEN: Final = otel_context.create_key("mux-open-span")
 _SUPPRESS_HTTP: Final = "suppress_http_instrumentation"
 
 
@@ -76,6 +77,7 @@ class _OpenSpan:
     span: Span
     before: Context
     current: Context
+    is_ended: bool = False
 
     @classmethod
     def start(cls, span: Span, before: Context | None = None, *, flag: str | None = None) -> _OpenSpan:
@@ -84,8 +86,10 @@ class _OpenSpan:
         current = trace.set_span_in_context(span, before)
         if flag is not None:
             current = otel_context.set_value(flag, "yes", current)
-        otel_context.attach(current)
-        return cls(span, before, current)
+        found = cls(span, before, current)
+        found.current = otel_context.set_value(_OPEN, found, current)
+        otel_context.attach(found.current)
+        return found
 
     def end(self, outcome: Outcome, error: str | None) -> None:
         """End the span. Its context is left, unless the program has entered another one, or is in another task, by now."""
@@ -96,8 +100,20 @@ class _OpenSpan:
                 self.span.set_status(StatusCode.ERROR)
             self.span.end()
         finally:  # a processor may fail, and what the task does next is not below this span
+            self.is_ended = True
             if otel_context.get_current() is self.current:
-                otel_context.attach(self.before)
+                otel_context.attach(self._last_open())
+
+    def _last_open(self) -> Context:
+        """Return the context to go back to: that of before, unless its span has ended too, as that of another listener has."""
+        context = self.before
+        while (
+            isinstance(other := otel_context.get_value(_OPEN, context), _OpenSpan)
+            and other.is_ended
+            and other.current is context
+        ):
+            context = other.before
+        return context
 
 
 @attrs.define(eq=False)

@@ -13,6 +13,7 @@ from typing import Any
 
 import anyio
 import pytest
+from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.metrics import MeterProvider
@@ -268,6 +269,22 @@ async def test_the_program_s_spans_are_the_parents(telemetry: Telemetry) -> None
         assert str(attributes(below)["url.path"]).startswith(f"/video/v1/assets/{above.removeprefix('request ')}")
 
 
+async def test_two_listeners_leave_nothing_current(telemetry: Telemetry) -> None:
+    """A client that is instrumented twice, for two providers: both have their spans, and after a call neither is current."""
+    other = Telemetry()
+    mux = client(FakeTransport(lambda _: ok()))
+    instrument(mux, **telemetry.options)
+    instrument(mux, **other.options)
+    tracer = telemetry.tracing.get_tracer("program")
+    with tracer.start_as_current_span("request"):
+        before = otel_context.get_current()
+        await mux.video.assets.retrieve("a1")
+        assert otel_context.get_current() is before
+
+    assert len(telemetry.spans) == 3
+    assert len(other.spans) == 2
+
+
 async def test_searches_by_key_are_children(telemetry: Telemetry) -> None:
     """A create whose answer was lost searches for what it made: calls below the create."""
     emulator = Emulator(EmulatorSettings(seed=1), clock=lambda: 1.7e9 + anyio.current_time())
@@ -439,6 +456,8 @@ async def test_webhooks(telemetry: Telemetry) -> None:
     assert [each.status.status_code for each in telemetry.spans if each.kind is SpanKind.CONSUMER] == [
         StatusCode.UNSET, StatusCode.ERROR,
     ]  # fmt: skip
+    consumers = [each for each in telemetry.spans if each.kind is SpanKind.CONSUMER]
+    assert [attributes(each)["mux.outcome"] for each in consumers] == ["handled", "failed"]
     assert telemetry.values("mux.webhook.events", "mux.outcome") == {"handled": 1, "failed": 1, "refused": 1}
 
 
